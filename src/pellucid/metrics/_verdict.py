@@ -1,0 +1,202 @@
+"""The rule: what the numbers of one row, and of many rows, add up to."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from scipy import stats
+from torch import Tensor
+
+from ..core.card import param
+
+SUPPORTED, DOUBTFUL, CONTRADICTED = "supported", "doubtful", "contradicted"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cuts:
+    """Every threshold of the verdict, measured on photographs with planted good and bad maps."""
+
+    gini: float = param(1e-6, "below this inequality a map is constant", ge=0)
+    blind: float = param(0.94, "above this rank correlation with a far class's map, the map ignores the class", ge=-1, le=1)
+    near_blind: float = param(0.9, "above this rank correlation with a far class's map, the map hardly depends on the class", ge=-1, le=1)
+    network: float = param(0.3, "above this rank correlation with permuted networks' maps, the map hardly depends on what was learnt", ge=-1, le=1)
+    network_blind: float = param(0.5, "above this rank correlation with permuted networks' maps, the map ignores what was learnt", ge=-1, le=1)
+    ceiling: float = param(0.3, "below this best possible fidelity, hiding parts cannot test any map", ge=0, le=1)
+    low: float = param(0.1, "below this share of the ceiling, hiding what the map marks does not lower the answer", ge=-1, le=1)
+    share: float = param(0.3, "share of the ceiling that a supported map reaches", ge=0, le=1)
+    z: float = param(1.3, "standard deviations by which a supported map beats itself moved elsewhere", ge=0)
+    add: float = param(0.1, "fidelity that a supported map keeps once edges and centre are taken out", ge=-1, le=1)
+    converged: float = param(0.9, "rank correlation with the map of half the work that a converged map reaches", ge=-1, le=1)
+    noise: float = param(0.1, "largest mean standard error of a converged map, as a share of its range", ge=0, le=1)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Facts:
+    """The numbers of one row; None where a check was not applicable."""
+
+    target: str
+    finite: bool = True
+    gini: float = 1.0
+    r: float | None = None
+    z: float | None = None
+    add: float | None = None
+    ceiling: float | None = None
+    blind: float | None = None
+    network: float | None = None
+    converged: float | None = None
+    noise: float | None = None
+    photo: bool = True
+    untested: str = ""
+    empty: str = ""
+
+
+@dataclass(frozen=True)
+class Judged:
+    """A verdict and why."""
+
+    verdict: str
+    reasons: tuple[str, ...]
+
+
+def judge(f: Facts, cuts: Cuts) -> Judged:
+    """One row's verdict: what contradicts the map, else what makes it doubtful, else that it is supported."""
+    broken = _broken(f, cuts)
+    if broken:
+        return Judged(CONTRADICTED, (broken,))
+    if f.r is None:
+        return Judged(DOUBTFUL, (f.untested or "No check of this map against the model was applicable.", *_weak_method(f, cuts)))
+    if f.ceiling < cuts.ceiling:
+        return Judged(DOUBTFUL, (f"Hiding parts barely moves {f.target} in a way any map could show (ceiling {f.ceiling:.2f}).", *_weak_method(f, cuts)))
+    if f.r < cuts.low * f.ceiling:
+        return Judged(CONTRADICTED, (_lowers_nothing(f),))
+    doubts = (*_weak_map(f, cuts), *_weak_method(f, cuts))
+    return Judged(DOUBTFUL, doubts) if doubts else Judged(SUPPORTED, (_supports(f),))
+
+
+def open_to_doubt(f: Facts, cuts: Cuts, z: float = 0.3, r: float = 0.07) -> bool:
+    """Whether more masks could change the verdict: a number within its own noise of a cut."""
+    if _broken(f, cuts) or f.r is None:
+        return False
+    near = min(abs(f.r - cuts.low * f.ceiling), abs(f.r - cuts.share * f.ceiling)) < r
+    return near or abs(f.z - cuts.z) < z
+
+
+def _broken(f: Facts, cuts: Cuts) -> str:
+    """Why the map is worthless whatever the masks say; nothing where it is not."""
+    if not f.finite:
+        return "The map holds NaN or infinite values."
+    if f.gini < cuts.gini:
+        return f.empty or "The map is empty or constant."
+    if f.blind is not None and f.blind > cuts.blind:
+        return f"The same map for every class ({f.blind:.2f}): it shows the input, not the decision."
+    if f.network is not None and f.network > cuts.network_blind:
+        return f"The same map for a network with permuted weights ({f.network:.2f}): it shows the input, not what was learnt."
+    return ""
+
+
+def _lowers_nothing(f: Facts) -> str:
+    does = "raises" if f.r < -0.1 else "does not lower"
+    return f"Hiding what it marks {does} {f.target} (r {f.r:.2f} of a possible {f.ceiling:.2f})."
+
+
+def _weak_map(f: Facts, cuts: Cuts) -> tuple[str, ...]:
+    """What the masks leave open."""
+    doubts = []
+    if f.z < cuts.z:
+        doubts.append(f"Cannot be told from chance on this row (z {f.z:.1f}; r {f.r:.2f} of a possible {f.ceiling:.2f}): try more rows, or RISE.")
+    if f.add is not None and f.add < cuts.add:
+        doubts.append(f"No better than an edge map or the centre (add {f.add:.2f}).")
+    if f.r < cuts.share * f.ceiling:
+        doubts.append(f"Explains little of what hiding parts does (r {f.r:.2f} of a possible {f.ceiling:.2f}).")
+    if not f.photo:
+        doubts.append("The thresholds of this rule were measured on photographs only.")
+    return tuple(doubts)
+
+
+def _weak_method(f: Facts, cuts: Cuts) -> tuple[str, ...]:
+    """What the method's own runs leave open."""
+    doubts = []
+    if f.blind is not None and f.blind > cuts.near_blind:
+        doubts.append(f"Hardly changes with the class ({f.blind:.2f}).")
+    if f.network is not None and f.network > cuts.network:
+        doubts.append(f"Hardly changes when the network's weights are permuted ({f.network:.2f}).")
+    if f.converged is not None and f.converged < cuts.converged:
+        doubts.append(f"Not converged: half the work gives another map (rank correlation {f.converged:.2f}).")
+    if f.noise is not None and f.noise > cuts.noise:
+        doubts.append(f"Not converged: its standard error is {f.noise:.0%} of its range.")
+    return tuple(doubts)
+
+
+def _supports(f: Facts) -> str:
+    more = f", and more than edges or the centre explain (add {f.add:.2f})" if f.add is not None else ""
+    changes = f" Changes with the class ({f.blind:.2f})." if f.blind is not None else ""
+    return f"Hiding what this map marks lowers {f.target} more than the same map elsewhere (z {f.z:.1f}){more}.{changes}"
+
+
+@dataclass(frozen=True)
+class Interval:
+    """A mean over rows and its 95 % interval over their groups."""
+
+    mean: float
+    low: float
+    high: float
+
+
+def judge_rows(facts: Sequence[Facts], judged: Sequence[Judged], groups: Sequence[object], cuts: Cuts, seed: int = 0) -> Judged:
+    """The verdict on a method over many rows: means with intervals, never the share of supported rows alone."""
+    if len(facts) == 1:
+        return judged[0]
+    verdicts = {j.verdict for j in judged}
+    count = ", ".join(f"{sum(j.verdict == v for j in judged)} {v}" for v in (SUPPORTED, DOUBTFUL, CONTRADICTED))
+    said = f"Rows: {count}."
+    if len(verdicts) == 1 and verdicts <= {SUPPORTED, CONTRADICTED}:
+        return Judged(verdicts.pop(), (said, *_common(judged)))
+    tested = [i for i, f in enumerate(facts) if f.z is not None and f.photo]
+    if len(tested) < len(facts) or len(set(groups)) < 4:
+        few = f"Only {len(set(groups))} independent rows: at least 4 are needed to judge by their mean."
+        return Judged(DOUBTFUL, (said, *([few] if len(tested) == len(facts) else _common(judged))))
+    return _by_means(facts, groups, cuts, seed, said)
+
+
+def _by_means(facts: Sequence[Facts], groups: Sequence[object], cuts: Cuts, seed: int, said: str) -> Judged:
+    z = interval([f.z for f in facts], groups, seed)
+    add = interval([f.add if f.add is not None else 0.0 for f in facts], groups, seed)
+    blind, network = (_mean([v for v in column if v is not None] or [0.0]) for column in ([f.blind for f in facts], [f.network for f in facts]))
+    words = (said, f"Mean z {z.mean:.2f} [{z.low:.2f}, {z.high:.2f}], mean add {add.mean:.2f} [{add.low:.2f}, {add.high:.2f}], 95 % intervals.")
+    if blind > cuts.blind or network > cuts.network_blind:
+        return Judged(CONTRADICTED, (*words, "The same maps for every class or network: they show the input, not the decision."))
+    if z.high < 1:
+        return Judged(CONTRADICTED, (*words, "Over these rows the map does no better than the same map elsewhere."))
+    if z.mean >= cuts.z and z.low > 0 and add.low > 0 and blind <= cuts.near_blind and network <= cuts.network:
+        return Judged(SUPPORTED, (*words, "Over these rows the map beats itself elsewhere, edges and the centre."))
+    return Judged(DOUBTFUL, (*words, "Over these rows the evidence is not one-sided."))
+
+
+def _common(judged: Sequence[Judged], most: int = 3) -> tuple[str, ...]:
+    """The commonest reasons of the rows, once each."""
+    return tuple(dict.fromkeys(r for j in judged for r in j.reasons))[:most]
+
+
+def interval(values: Sequence[float], groups: Sequence[object], seed: int = 0) -> Interval:
+    """The mean of group means: a t interval below 20 groups, else a bootstrap over groups."""
+    names = list(dict.fromkeys(groups))
+    means = torch.tensor([_mean([v for v, g in zip(values, groups, strict=True) if g == n]) for n in names], dtype=torch.float64)
+    k, mean = len(means), float(means.mean())
+    if k < 2:
+        return Interval(mean, -math.inf, math.inf)
+    if k < 20:
+        half = float(stats.t.ppf(0.975, k - 1) * means.std() / math.sqrt(k))
+        return Interval(mean, mean - half, mean + half)
+    low, high = _bootstrap(means, seed)
+    return Interval(mean, low, high)
+
+
+def _mean(values: list[float]) -> float:
+    return sum(values) / len(values)
+
+
+def _bootstrap(means: Tensor, seed: int, draws: int = 2000) -> tuple[float, float]:
+    pick = torch.randint(len(means), (draws, len(means)), generator=torch.Generator().manual_seed(seed))
+    again = means[pick].mean(1).quantile(torch.tensor([0.025, 0.975], dtype=torch.float64))
+    return float(again[0]), float(again[1])
