@@ -1,0 +1,425 @@
+"""A private twin of the user's model: same weights in memory, own hooks, flags and replaced calls. The user's object is never touched."""
+
+import copy
+import functools
+import pickle
+import threading
+import types
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
+
+from pellucid.core.errors import UsageError
+from pellucid.core.tree import leaves
+
+Handler = Callable[[nn.Module, tuple[Any, ...], dict[str, Any]], Any]
+Memo = dict[int, Any]
+
+UNCOPYABLE = (TypeError, RuntimeError, ValueError, AttributeError, NotImplementedError, pickle.PicklingError)
+"""What `copy.deepcopy` raises for locks, open files, running iterators and objects that forbid it."""
+
+HOOKS = ("_forward_hooks", "_forward_pre_hooks")
+_STOCK = frozenset(vars(nn.Module()))
+_PLAIN = (int, float, complex, str, bytes, bool, type(None), type, torch.dtype, torch.device)
+
+
+class Stop(BaseException):
+    """Ends a forward pass early; not an Exception, so that no model swallows it."""
+
+
+# ---------------------------------------------------------------- what a module holds
+
+
+def unwrap(module: nn.Module) -> nn.Module:
+    """What `torch.compile` wraps."""
+    return getattr(module, "_orig_mod", module)
+
+
+def _own(module: nn.Module) -> dict[str, Any]:
+    """The attributes a user gave a module, beyond what every module has."""
+    return {k: v for k, v in vars(module).items() if k not in _STOCK}
+
+
+def _kept(module: nn.Module) -> list[Any]:
+    """Every object a module keeps outside its parameters, buffers and children."""
+    return [*_own(module).values(), *(h for hooks in HOOKS for h in vars(module)[hooks].values())]
+
+
+def _tensors(module: nn.Module) -> Iterator[Tensor]:
+    yield from (t for t in (*module._parameters.values(), *module._buffers.values()) if t is not None)
+
+
+def _captured(function: Any) -> list[Any]:
+    """What a function, method or partial brings along."""
+    if isinstance(function, functools.partial):
+        return [function.func, *function.args, *function.keywords.values()]
+    if isinstance(function, types.MethodType):
+        return [function.__self__]
+    if isinstance(function, types.FunctionType):
+        cells = [c.cell_contents for c in function.__closure__ or () if _filled(c)]
+        return [*cells, *(function.__defaults__ or ()), *(function.__kwdefaults__ or {}).values(), *vars(function).values()]
+    return []
+
+
+def _filled(cell: types.CellType) -> bool:
+    try:
+        cell.cell_contents  # noqa: B018  an empty cell can only be found by asking
+    except ValueError:
+        return False
+    return True
+
+
+def _reach(value: Any, seen: dict[int, Any]) -> dict[int, Any]:
+    """`value` and all that its containers and functions lead to, by id; modules and tensors are not entered."""
+    for leaf in leaves(value):
+        if id(leaf) not in seen:
+            seen[id(leaf)] = leaf
+            for inner in _captured(leaf):
+                _reach(inner, seen)
+    return seen
+
+
+# ---------------------------------------------------------------- the copy
+
+
+def _alias(t: Tensor) -> Tensor:
+    """The same storage and version counter in another tensor object that never asks for gradients."""
+    return nn.Parameter(t.detach(), requires_grad=False) if isinstance(t, nn.Parameter) else t.detach()
+
+
+class _Aliasing(TorchFunctionMode):
+    """Answers the deep copy of a tensor with an alias, also of tensors that autograd computed."""
+
+    def __torch_function__(self, function: Any, kinds: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if function is torch.Tensor.__deepcopy__:
+            tensor, memo = args
+            return memo.setdefault(id(tensor), _alias(tensor))
+        return function(*args, **(kwargs or {}))
+
+
+def _refuse(module: nn.Module) -> None:
+    """Raises where only the user's own object can run (TypeError) or nothing can (UsageError)."""
+    kind = type(module)
+    if kind.__call__ is not nn.Module.__call__ and not isinstance(module, torch.fx.GraphModule):
+        raise TypeError(f"{kind.__name__} replaces __call__, so its layers cannot be reached in a copy.")
+    if any(isinstance(m, torch.jit.ScriptModule) for m in module.modules()):
+        raise TypeError("A ScriptModule keeps its weights in C++; a copy would hold them twice.")
+    if any(nn.parameter.is_lazy(t) for m in module.modules() for t in _tensors(m)):
+        raise UsageError("The model has lazy parameters without a shape yet; run it once on an input before explaining it.")
+
+
+class _Copy:
+    """One deep copy of a module whose tensors are aliases and whose functions see the copied modules."""
+
+    def __init__(self, module: nn.Module) -> None:
+        self.module = module
+        self.reached: dict[int, Any] = {}
+        for m in module.modules():
+            self.reached[id(m)] = m
+            for value in (*_tensors(m), *_kept(m)):
+                _reach(value, self.reached)
+        self.memo: Memo = {i: _alias(v) for i, v in self.reached.items() if isinstance(v, Tensor)}
+        self.functions = [f for f in self.reached.values() if isinstance(f, types.FunctionType) and self._bound(f)]
+
+    def _bound(self, function: types.FunctionType) -> bool:
+        """Whether a function leads to a module or tensor of the model, so that the copy needs its own."""
+        ids = _reach(_captured(function), {}).values()
+        return any(isinstance(v, (nn.Module, Tensor)) and id(v) in self.reached for v in ids)
+
+    def make(self) -> nn.Module:
+        with _Aliasing():
+            try:
+                return self._attempt(dict(self.memo))
+            except UNCOPYABLE:
+                return self._attempt(self._sharing())
+
+    def _attempt(self, memo: Memo) -> nn.Module:
+        memo.update({id(f): _hollow(f) for f in self.functions})
+        twin = copy.deepcopy(self.module, memo)
+        for f in self.functions:
+            _fill(memo[id(f)], f, memo)
+        return twin
+
+    def _sharing(self) -> Memo:
+        """A memo that shares what cannot be copied (locks, iterators, handles) between the user's object and ours."""
+        memo = dict(self.memo)
+        for m in self.module.modules():
+            for value in _kept(m):
+                try:
+                    copy.deepcopy(value, dict(memo))
+                except UNCOPYABLE:
+                    memo[id(value)] = value
+        return memo
+
+
+def _hollow(function: types.FunctionType) -> types.FunctionType:
+    """The same code with empty closure cells, so that it can be known before what it closes over is copied."""
+    cells = tuple(types.CellType() for _ in function.__closure__ or ())
+    return types.FunctionType(function.__code__, function.__globals__, function.__name__, None, cells)
+
+
+def _fill(twin: types.FunctionType, function: types.FunctionType, memo: Memo) -> None:
+    for mine, theirs in zip(twin.__closure__ or (), function.__closure__ or (), strict=True):
+        if _filled(theirs):
+            mine.cell_contents = _translated(theirs.cell_contents, memo)
+    twin.__defaults__ = function.__defaults__ and tuple(_translated(v, memo) for v in function.__defaults__)
+    twin.__kwdefaults__ = function.__kwdefaults__ and {k: _translated(v, memo) for k, v in function.__kwdefaults__.items()}
+    twin.__dict__.update({k: _translated(v, memo) for k, v in vars(function).items()})
+
+
+def _translated(value: Any, memo: Memo) -> Any:
+    """The copy of what a function captured where it belongs to the model; all else stays shared."""
+    if id(value) in memo or any(i in memo for i in _reach(value, {})):
+        return copy.deepcopy(value, memo)
+    return value
+
+
+def _check_storage(twin: nn.Module, module: nn.Module) -> None:
+    """Classes that copy themselves may copy the weights too; then the user's later changes would be missed."""
+    mine, theirs = ([t.data_ptr() for t in m.parameters()] for m in (twin, module))
+    if mine != theirs:
+        raise TypeError(f"{type(module).__name__} copies its weights when it is copied.")
+
+
+def _without_compile(module: nn.Module) -> nn.Module:
+    """Replaces compiled children by what they wrap: compiled code would call the model past our handlers."""
+    for m in list(module.modules()):
+        for name, child in m._modules.items():
+            if child is not None:
+                m._modules[name] = unwrap(child)
+    return module
+
+
+def shadow(module: nn.Module) -> nn.Module:
+    """A copy of the module tree over the user's storage, without backward hooks: they are no part of the function."""
+    module = unwrap(module)
+    _refuse(module)
+    with torch.inference_mode(False), torch.no_grad():
+        twin = _Copy(module).make()
+    _check_storage(twin, module)
+    for m in _without_compile(twin).modules():
+        m._backward_hooks.clear()
+        m._backward_pre_hooks.clear()
+    return twin
+
+
+# ---------------------------------------------------------------- staleness
+
+
+def version(t: Tensor) -> int:
+    """How often a tensor was written; inference tensors do not count."""
+    return -1 if t.is_inference() else t._version
+
+
+def _face(value: Any, depth: int = 2) -> Any:
+    """What can be seen of an attribute without running anything."""
+    if isinstance(value, _PLAIN):
+        return type(value), value
+    if isinstance(value, Tensor):
+        return id(value), value.dtype, value.device, version(value)
+    if isinstance(value, nn.Module) or not depth:
+        return type(value), id(value)
+    if isinstance(value, (tuple, list, set, frozenset)):
+        return type(value), id(value), tuple(_face(v, depth - 1) for v in value)
+    inside = value if isinstance(value, dict) else getattr(value, "__dict__", None)
+    if not isinstance(inside, dict):
+        return type(value), id(value)
+    return type(value), id(value), tuple((k, _face(v, depth - 1)) for k, v in inside.items() if isinstance(k, str))
+
+
+def fingerprint(module: nn.Module) -> tuple[Any, ...]:
+    """Equal while a shadow of `module` answers as the module does. Writes through `.data` are not seen (aliases see them anyway)."""
+    seen: dict[int, Any] = {}
+    out: list[Any] = []
+    for name, m in unwrap(module).named_modules(remove_duplicate=False):
+        out.append((name, id(m)))
+        if id(m) not in seen:
+            seen[id(m)] = m
+            out += _module_face(m, seen)
+    return tuple(out)
+
+
+def _module_face(m: nn.Module, seen: dict[int, Any]) -> Iterator[Any]:
+    yield type(m), id(type(m).forward), m.training, *(tuple(vars(m)[h]) for h in HOOKS)
+    for t in _tensors(m):
+        yield id(t), t.data_ptr(), version(t), t.dtype, t.device
+    for k, v in _own(m).items():
+        if id(v) in seen:  # a configuration that all layers share is looked at once
+            yield k, id(v)
+        else:
+            if not isinstance(v, _PLAIN):
+                seen[id(v)] = v
+            yield k, _face(v)
+
+
+# ---------------------------------------------------------------- buffers
+
+
+class _Buffers:
+    """Lends a forward copies of the buffers until one whole pass has shown which of them it writes.
+
+    Batch norm in train mode, counters and observers write into buffers; through an alias that would change the user's model.
+    What is written is lent anew for each pass, so that a pass is a function of its inputs alone.
+    """
+
+    def __init__(self, module: nn.Module) -> None:
+        self.slots = [(m, k, b) for m in module.modules() for k, b in m._buffers.items() if b is not None]
+        self.settled = False
+        self.lent: list[tuple[Tensor, int]] = []
+
+    def lend(self) -> None:
+        with torch.inference_mode(False), torch.no_grad():
+            copies = {id(b): b.clone() for _, _, b in self.slots}
+        self.lent = [(copies[id(b)], version(copies[id(b)])) for _, _, b in self.slots]
+        for (m, k, _), (c, _) in zip(self.slots, self.lent, strict=True):
+            m._buffers[k] = c
+
+    def settle(self) -> None:
+        """Called after a whole pass: what was not written is the user's own storage from now on."""
+        if self.settled:
+            return
+        self.settled, written = True, []
+        for (m, k, b), (c, before) in zip(self.slots, self.lent, strict=True):
+            if m.training or m._buffers.get(k) is not c or version(c) != before:
+                written.append((m, k, b))
+            else:
+                m._buffers[k] = b
+        self.slots = written
+
+
+# ---------------------------------------------------------------- running
+
+
+class Shadow:
+    """Runs a private twin of a module, every call of a layer passing through `handler` (None: plain). One a thread."""
+
+    def __init__(self, module: nn.Module) -> None:
+        self.module = shadow(module)
+        self.handler: Handler | None = None
+        self.names = dict(self.module.named_modules(remove_duplicate=False))
+        self.once: set[str] = set()
+        self._print = fingerprint(module)
+        self._buffers = _Buffers(self.module)
+        for m in self.module.modules():
+            # nn.Module's own slot for replacing a call, hooks included
+            m._compiled_call_impl = functools.partial(self._call, m)
+
+    def fresh(self, user_module: nn.Module) -> bool:
+        """Whether the user's module still is what was shadowed."""
+        return self._print == fingerprint(user_module)
+
+    def open(self, layer_name: str) -> None:
+        """Makes PyTorch's fused encoder layer call its parts, where one of them is asked for: a hook closes the fused road."""
+        for m in _fused_above(self.names, layer_name):
+            if not m._forward_hooks:
+                m.register_forward_hook(_nothing)
+
+    def run(self, handler: Handler | None, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """The model's output, each layer's call answered by `handler(layer, args, kwargs)`."""
+        self._buffers.lend()
+        self.handler = handler
+        try:
+            out = self.module(*args, **kwargs)
+        finally:
+            self.handler = None
+        self._buffers.settle()
+        return out
+
+    def _call(self, module: nn.Module, *args: Any, **kwargs: Any) -> Any:
+        handler = self.handler
+        return module._call_impl(*args, **kwargs) if handler is None else handler(module, args, kwargs)
+
+
+def _fused_above(names: dict[str, nn.Module], layer: str) -> Iterator[nn.Module]:
+    for name, m in names.items():
+        if isinstance(m, nn.TransformerEncoderLayer) and layer.startswith(f"{name}." if name else ""):
+            yield m
+
+
+def _nothing(*_: Any) -> None:
+    """A hook that does nothing."""
+
+
+_TURN = threading.RLock()
+
+
+class Direct:
+    """Runs the user's own object where it cannot be shadowed: under a lock, and put back as it was after each pass."""
+
+    def __init__(self, module: nn.Module) -> None:
+        self.module = unwrap(module)
+        self.handler: Handler | None = None
+        self.names = dict(self.module.named_modules(remove_duplicate=False))
+        self.once: set[str] = set()
+        self._opened: set[str] = set()
+        self._thread: int | None = None
+
+    def fresh(self, user_module: nn.Module) -> bool:
+        """Whether it is still the same object with the same layers."""
+        return unwrap(user_module) is self.module and self.names == dict(self.module.named_modules(remove_duplicate=False))
+
+    def open(self, layer_name: str) -> None:
+        """Remembers to close the fused road of the encoder layers above, during passes only."""
+        self._opened.add(layer_name)
+
+    def run(self, handler: Handler | None, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """The model's output, each layer's call answered by `handler(layer, args, kwargs)`."""
+        with _TURN:
+            kept = _Kept(self.module)
+            self.handler, self._thread = handler, threading.get_ident()
+            try:
+                kept.prepare(self._call if handler else None, [m for n in self._opened for m in _fused_above(self.names, n)])
+                return self.module(*args, **kwargs)
+            finally:
+                self.handler = self._thread = None
+                kept.restore()
+
+    def _call(self, module: nn.Module, *args: Any, **kwargs: Any) -> Any:
+        handler = self.handler if threading.get_ident() == self._thread else None
+        return module._call_impl(*args, **kwargs) if handler is None else handler(module, args, kwargs)
+
+
+class _Kept:
+    """What a pass over the user's own object may change, and how to put it back."""
+
+    SLOT = "_compiled_call_impl"
+
+    def __init__(self, module: nn.Module) -> None:
+        self.modules = list(module.modules())
+        self.modes = [m.training for m in self.modules]
+        self.calls = [vars(m).get(self.SLOT) for m in self.modules]
+        self.asked = [(p, p.requires_grad) for p in module.parameters()]
+        self.handles: list[Any] = []
+        with torch.inference_mode(False), torch.no_grad():
+            self.buffers = [(m, k, b, version(b), b.clone()) for m in self.modules for k, b in m._buffers.items() if b is not None]
+
+    def prepare(self, call: Callable[..., Any] | None, fused: list[nn.Module]) -> None:
+        for p, _ in self.asked:
+            p.requires_grad_(False)
+        self.handles = [m.register_forward_hook(_nothing) for m in fused]
+        for m in self.modules if call else ():
+            vars(m)[self.SLOT] = functools.partial(call, m)
+
+    def restore(self) -> None:
+        for m, mode, call in zip(self.modules, self.modes, self.calls, strict=True):
+            vars(m).pop(self.SLOT, None)
+            if call is not None:
+                vars(m)[self.SLOT] = call
+            if m.training != mode:
+                m.training = mode
+        for p, asked in self.asked:
+            p.requires_grad_(asked)
+        for handle in self.handles:
+            handle.remove()
+        self._restore_buffers()
+
+    def _restore_buffers(self) -> None:
+        with torch.no_grad():
+            for m, k, b, before, value in self.buffers:
+                if version(b) != before:
+                    b.copy_(value)
+                if m._buffers[k] is not b and not isinstance(m, torch.jit.ScriptModule):
+                    m._buffers[k] = b
