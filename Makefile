@@ -6,7 +6,7 @@ VENV ?= .venv
 TORCH ?= torch==2.13.0
 
 BIN := $(VENV)/bin
-PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
+PIP := $(BIN)/python -m pip --disable-pip-version-check -qq
 # The library counts threads itself; a cap left in the environment would be measured as the machine's speed.
 PYTEST := env -u OMP_NUM_THREADS -u MKL_NUM_THREADS $(BIN)/python -m pytest
 
