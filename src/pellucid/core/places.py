@@ -7,7 +7,7 @@ from typing import Any
 
 from torch import nn
 
-from pellucid.core.errors import UnknownName, UsageError
+from .errors import UnknownName, UsageError
 
 SIDES = ("output", "input")
 _SPELLING = re.compile(r"(?P<layer>.*?)(?:#(?P<call>\d+))?(?: \((?P<side>input|output)?(?:, )?(?:part (?P<part>\d+))?\))?")

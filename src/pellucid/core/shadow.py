@@ -12,8 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
-from pellucid.core.errors import UsageError
-from pellucid.core.tree import leaves
+from .errors import UsageError
 
 Handler = Callable[[nn.Module, tuple[Any, ...], dict[str, Any]], Any]
 Memo = dict[int, Any]
@@ -72,13 +71,22 @@ def _filled(cell: types.CellType) -> bool:
     return True
 
 
+def _inside(value: Any) -> list[Any]:
+    """What a container, function, method or partial holds; modules, tensors and other objects are not entered."""
+    if isinstance(value, dict):
+        return list(value.values())
+    if isinstance(value, (list, tuple, set, frozenset)):
+        return list(value)
+    return _captured(value)
+
+
 def _reach(value: Any, seen: dict[int, Any]) -> dict[int, Any]:
-    """`value` and all that its containers and functions lead to, by id; modules and tensors are not entered."""
-    for leaf in leaves(value):
-        if id(leaf) not in seen:
-            seen[id(leaf)] = leaf
-            for inner in _captured(leaf):
-                _reach(inner, seen)
+    """`value` and all that its containers and functions lead to, by id."""
+    stack = [value]
+    while stack:
+        if id(found := stack.pop()) not in seen:
+            seen[id(found)] = found
+            stack += _inside(found)
     return seen
 
 
@@ -266,11 +274,15 @@ class _Buffers:
     """
 
     def __init__(self, module: nn.Module) -> None:
-        self.slots = [(m, k, b) for m in module.modules() for k, b in m._buffers.items() if b is not None]
-        self.settled = False
+        self.module = module
+        self.slots: list[tuple[nn.Module, str, Tensor]] = []
+        self.begun = self.settled = False
         self.lent: list[tuple[Tensor, int]] = []
 
     def lend(self) -> None:
+        if not self.begun:  # not before the first pass: the twin may still be moved to another memory format
+            self.begun = True
+            self.slots = [(m, k, b) for m in self.module.modules() for k, b in m._buffers.items() if b is not None]
         with torch.inference_mode(False), torch.no_grad():
             copies = {id(b): b.clone() for _, _, b in self.slots}
         self.lent = [(copies[id(b)], version(copies[id(b)])) for _, _, b in self.slots]
@@ -400,8 +412,9 @@ class _Kept:
         for p, _ in self.asked:
             p.requires_grad_(False)
         self.handles = [m.register_forward_hook(_nothing) for m in fused]
-        for m in self.modules if call else ():
-            vars(m)[self.SLOT] = functools.partial(call, m)
+        if call is not None:
+            for m in self.modules:
+                vars(m)[self.SLOT] = functools.partial(call, m)
 
     def restore(self) -> None:
         for m, mode, call in zip(self.modules, self.modes, self.calls, strict=True):

@@ -7,10 +7,10 @@ import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
-from pellucid.core.errors import UsageError
-from pellucid.core.places import Place
-from pellucid.core.shadow import Direct, Handler, Shadow, Stop
-from pellucid.core.tree import Shared, is_float, leaves, refill, take, unshare
+from .errors import UsageError
+from .places import Place
+from .shadow import Direct, Handler, Shadow, Stop
+from .tree import Shared, is_float, leaves, refill, take, unshare
 
 Args = tuple[Any, ...]
 Kwargs = Mapping[str, Any]
@@ -201,8 +201,9 @@ class _Node:
 
     __slots__ = ("axes", "call", "kids", "module", "out", "used")
 
-    def __init__(self, module: nn.Module | None, call: int = 0) -> None:
-        self.module, self.call, self.out = module, call, None
+    def __init__(self, module: nn.Module, call: int = 0) -> None:
+        self.module, self.call = module, call
+        self.out: Any = None
         self.kids: list[_Node] = []
         self.axes: list[tuple[int, int] | None] = []
         self.used: list[bool] = []
@@ -214,11 +215,10 @@ class _Recording:
     def __init__(self, runner: Runner, place: Place, args: Args, kwargs: Kwargs) -> None:
         self.place, self.module = place, runner.names[place.layer]
         self.counts: dict[int, int] = {}
-        self.root = _Node(None)
+        self.root = self.at = _Node(runner.module)
         self.stack = [self.root]
-        self.at: _Node | None = None
-        _, ended = _forward(runner, self._call, args, kwargs)
-        if self.at is None or ended:
+        _forward(runner, self._call, args, kwargs)
+        if self.at is self.root:
             raise UsageError(_unmet(place, self.counts.get(id(self.module), 0)))
 
     def _call(self, module: nn.Module, args: Args, kwargs: dict[str, Any]) -> Any:
@@ -354,7 +354,7 @@ class _Replay:
         self._look("input", module, call, (args, kwargs))
         return self._look("output", module, call, module._call_impl(*args, **kwargs))
 
-    def _look(self, side: str, module: nn.Module | None, call: int, tree: Any) -> Any:
+    def _look(self, side: str, module: nn.Module, call: int, tree: Any) -> Any:
         read = self.road.read
         if read is not None and module is self.road.reader and side == read.side and call == (read.call or 0):
             self.read = _get(tree, read)
