@@ -20,7 +20,7 @@ demo: $(VENV)/.stamp-demo
 test: test-fast test-slow
 
 test-fast: $(VENV)/.stamp-tests
-	$(PYTEST) -m "not slow"
+	$(PYTEST) -m "not slow" --durations=10
 
 test-slow: $(VENV)/.stamp-tests
 	$(PYTEST) -m slow

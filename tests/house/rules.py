@@ -117,7 +117,7 @@ def _own_imports(source: Source) -> Iterator[tuple[int, str]]:
         elif isinstance(node, ast.ImportFrom):
             base = source.absolute(node)
             if base == "pellucid":
-                yield from ((node.lineno, f"{base}.{a.name}" if a.name in RANKS else base) for a in node.names)
+                yield from ((node.lineno, f"{base}.{a.name}" if a.name in RANKS else base) for a in node.names if a.name != "__version__")
             elif base.startswith("pellucid."):
                 yield node.lineno, base
 
