@@ -1,0 +1,170 @@
+"""The figure: placed by the inch, so that long words never push the picture about."""
+
+import textwrap
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from . import paint
+from .caption import caption, number, short_target
+from .evidence import MARKS, VERDICTS, ends, legend, value_text
+from .panels import Panel, panels
+
+if TYPE_CHECKING:
+    from ..core.explanation import Explanation
+
+INK, MUTED, RULE = "#1b1f24", "#5b6570", "#c9cfd6"
+TONES = {"good": "#1d6b42", "doubtful": "#8a5a00", "bad": "#a3262a"}
+WIDTH, MARGIN, TITLE, SIDE, PANEL = 12.6, 0.35, 1.05, 3.7, 5.0
+"""Inches: the figure, its margin, the title's height, a picture's side, a panel's height."""
+
+
+@dataclass(frozen=True)
+class Sheet:
+    """A figure whose places are given in inches from the top left corner."""
+
+    figure: Figure
+
+    def axes(self, x: float, y: float, width: float, height: float) -> Axes:
+        """Axes at a place."""
+        w, h = self.figure.get_size_inches()
+        ax: Axes = self.figure.add_axes((x / w, 1 - (y + height) / h, width / w, height / h))
+        ax.spines[:].set_color(RULE)
+        ax.tick_params(color=RULE, labelcolor=INK, labelsize=8)
+        return ax
+
+    def words(self, x: float, y: float, text: str, size: float = 9, color: str = INK, **look: object) -> None:
+        """Text whose top left corner is at a place."""
+        w, h = self.figure.get_size_inches()
+        self.figure.text(x / w, 1 - y / h, text, **{"size": size, "color": color, "va": "top", "linespacing": 1.45, **look})
+
+
+def draw(e: "Explanation", row: int) -> Figure:
+    """Title above, panels on the left, evidence on the right."""
+    shown = panels(e, row)
+    sheet = Sheet(Figure(figsize=(WIDTH, TITLE + PANEL * len(shown)), dpi=144, facecolor="white"))
+    head, told = caption(e, row).lines()
+    sheet.words(MARGIN, 0.3, textwrap.shorten(head, 90), size=15, weight="bold")
+    sheet.words(MARGIN, 0.68, "\n".join(textwrap.wrap(told, 150)[:2]), color=MUTED)
+    for i, panel in enumerate(shown):
+        _DRAW[panel.kind](sheet, TITLE + PANEL * i, panel, textwrap.shorten(short_target(e.target[row]), 24))
+    _evidence(sheet, e, row)
+    return sheet.figure
+
+
+def _overlay(sheet: Sheet, top: float, panel: Panel, target: str) -> None:
+    left, right = MARGIN, MARGIN + SIDE + 0.25
+    outlines = paint.outlines(panel)
+    for x, words, pixels in ((left, "What the model was shown", panel.picture), (right, "What the map marks", paint.overlay(panel))):
+        sheet.words(x, top + 0.08, words, color=MUTED)
+        _image(sheet.axes(x, top + 0.3, SIDE, SIDE)).imshow(pixels)
+    over = sheet.figure.axes[-1]
+    for outline in outlines:
+        _outline(over, outline)
+    _bar(sheet, right, top + SIDE + 0.62, SIDE, panel, target)
+    _small(sheet, left, top + SIDE + 0.4, panel, bool(outlines), 64)
+
+
+def _small(sheet: Sheet, x: float, y: float, panel: Panel, outlined: bool, width: int) -> None:
+    for text in legend(panel, outlined):
+        lines = textwrap.wrap(text, width)
+        sheet.words(x, y, "\n".join(lines), size=7.5, color=MUTED)
+        y += 0.16 * len(lines) + 0.03
+
+
+def _image(ax: Axes) -> Axes:
+    ax.set_xticks([])
+    ax.set_yticks([])
+    ax.set_anchor("NW")
+    ax.spines[:].set_visible(False)
+    return ax
+
+
+def _outline(ax: Axes, outline: paint.Outline) -> None:
+    for line in outline.lines:
+        for width, colour in ((2.6, "white"), (1.2, INK)):
+            ax.plot(line[:, 0], line[:, 1], color=colour, lw=width, ls="-" if outline.raises else (0, (3, 2)))
+    disc = {"boxstyle": "circle,pad=0.1", "fc": "white", "ec": INK, "lw": 0.8}
+    ax.text(*outline.peak, "+" if outline.raises else "−", size=11, weight="bold", ha="center", va="center", color=INK, bbox=disc)
+
+
+def _bar(sheet: Sheet, x: float, y: float, width: float, panel: Panel, target: str) -> None:
+    scale, (low, high) = panel.scale, ends(panel, target)
+    sheet.words(x, y - 0.22, low)
+    sheet.words(x + width, y - 0.22, high, ha="right")
+    ax = sheet.axes(x, y, width, 0.16)
+    ax.imshow(paint.bar(scale), aspect="auto", extent=(scale.low, scale.high, 0, 1))
+    ax.set_yticks([])
+    ax.set_xticks([scale.low, 0, scale.high] if scale.signed else [0, scale.high])
+    ax.set_xticklabels([number(t) for t in ax.get_xticks()])
+    for label, side in zip(ax.get_xticklabels(), ("left", "center", "right") if scale.signed else ("left", "right"), strict=True):
+        label.set_horizontalalignment(side)
+
+
+def _matrix(sheet: Sheet, top: float, panel: Panel, target: str) -> None:
+    ax = sheet.axes(MARGIN + 0.45, top + 0.3, 2 * SIDE - 0.2, SIDE - 0.25)
+    ax.imshow(paint.overlay(panel), aspect="auto", interpolation="nearest")
+    ax.set_ylabel(panel.axes[0], color=MUTED)
+    ax.set_xlabel(panel.axes[1], color=MUTED)
+    _bar(sheet, MARGIN + SIDE + 0.25, top + SIDE + 0.72, SIDE, panel, target)
+    _small(sheet, MARGIN, top + SIDE + 0.5, panel, False, 64)
+
+
+def _bars(sheet: Sheet, top: float, panel: Panel, target: str) -> None:
+    ax = sheet.axes(MARGIN + 1.9, top + 0.3, 2 * SIDE - 1.9, SIDE)
+    where = np.arange(len(panel.heat))
+    strong = np.sign(panel.heat) * panel.scale.high * 0.8 if panel.scale.signed else panel.heat * 0.0 + panel.scale.high * 0.5
+    ax.barh(where, panel.heat, color=paint.colours(strong, panel.scale), height=0.7)
+    ax.set_yticks(where, [textwrap.shorten(label, 30, placeholder="…") for label in panel.labels])
+    ax.invert_yaxis()
+    ax.axvline(0, color=INK, lw=0.8)
+    ax.spines[["top", "right", "left"]].set_visible(False)
+    ax.tick_params(axis="y", length=0)
+    for y, v in zip(where, panel.heat, strict=True):
+        ax.annotate(number(float(v)), (float(v), y), (4 if v >= 0 else -4, 0), textcoords="offset points", size=8, va="center", ha="left" if v >= 0 else "right")
+    ax.margins(x=0.15)
+    low, high = ends(panel, target)
+    sheet.words(MARGIN + 1.9, top + SIDE + 0.58, low if panel.scale.signed else f"size of its part in {target}")
+    sheet.words(MARGIN + 2 * SIDE, top + SIDE + 0.58, high if panel.scale.signed else "", ha="right")
+    _small(sheet, MARGIN, top + SIDE + 0.85, panel, False, 130)
+
+
+_DRAW: dict[str, Callable[[Sheet, float, Panel, str], None]] = {"overlay": _overlay, "matrix": _matrix, "bars": _bars}
+
+
+def _evidence(sheet: Sheet, e: "Explanation", row: int) -> None:
+    x, y, right = MARGIN + 2 * SIDE + 0.65, TITLE + 0.08, WIDTH - MARGIN
+    if e.evidence is None:
+        sheet.words(x, y, "No evidence was asked for", size=12, weight="bold")
+        sheet.words(x, y + 0.36, "A map alone does not show that it is right.", color=MUTED)
+        return
+    word, tone = VERDICTS[e.evidence.verdict]
+    stripe = sheet.axes(x - 0.22, y, 0.045, PANEL - 0.45)
+    stripe.set(xticks=[], yticks=[], facecolor=TONES[tone])
+    stripe.spines[:].set_visible(False)
+    sheet.words(x, y, f"{MARKS[tone]} {word}", size=13, weight="bold", color=TONES[tone])
+    y = _reasons(sheet, x, y + 0.42, e.evidence.reasons)
+    _readings(sheet, x, right, y + 0.1, e, row)
+    sheet.words(x, TITLE + PANEL - 0.75, textwrap.fill(e.evidence.note, 60), size=8, color=MUTED, style="italic")
+
+
+def _reasons(sheet: Sheet, x: float, y: float, reasons: Sequence[str]) -> float:
+    for reason in reasons[:3]:
+        lines = textwrap.wrap(reason, 56)[:5]
+        sheet.words(x, y, "\n".join(lines))
+        y += 0.182 * len(lines) + 0.1
+    return y
+
+
+def _readings(sheet: Sheet, x: float, right: float, y: float, e: "Explanation", row: int) -> None:
+    for r in [r for r in e.evidence.readings if r.verdict != "not applicable"] if e.evidence else []:
+        if y > TITLE + PANEL - 1.0:
+            return
+        sheet.words(x, y, MARKS[r.verdict], color=TONES.get(r.verdict, MUTED), weight="bold")
+        sheet.words(x + 0.25, y, textwrap.shorten(r.title, 38, placeholder="…"))
+        sheet.words(right, y, value_text(r, row), ha="right")
+        y += 0.255

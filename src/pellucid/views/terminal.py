@@ -1,0 +1,62 @@
+"""An explanation in a terminal: what was asked, what the model answers, what the evidence says."""
+
+from typing import TYPE_CHECKING
+
+from rich import box
+from rich.console import Group, RenderableType
+from rich.padding import Padding
+from rich.table import Table
+from rich.text import Text
+
+from .caption import caption, short_target
+from .evidence import MARKS, VERDICTS, cost_text, value_text
+
+if TYPE_CHECKING:
+    from ..core.explanation import Evidence, Explanation
+
+TONES = {"good": "green", "doubtful": "yellow", "bad": "red"}
+
+
+def render(e: "Explanation") -> RenderableType:
+    """Every row's question and answer, then the evidence once."""
+    rows = [_row(e, row) for row in range(len(e.target))]
+    end = Text(f"The map cost {cost_text(e.cost)}.", style="dim")
+    return Group(*rows, *(_evidence(e.evidence) if e.evidence else [Text("No evidence was asked for; a map alone does not show that it is right.")]), end)
+
+
+def _row(e: "Explanation", row: int) -> RenderableType:
+    words = caption(e, row)
+    head, told = words.lines()
+    lines: list[RenderableType] = [Text(head, style="bold"), Text(f"{words.row} · {told}", style="dim")]
+    told_rows = e.predictions[row] if row < len(e.predictions) else []
+    if told_rows:
+        lines.append(Padding(_predictions(told_rows, short_target(e.target[row])), (1, 0, 1, 2)))
+    return Group(*lines)
+
+
+def _predictions(rows: list[tuple[str, float]], asked: str) -> Table:
+    table = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
+    for name, p in rows:
+        style = "bold" if name.split(",")[0] == asked else ""
+        table.add_row(Text(name, style=style), Text(f"{100 * p:5.1f} %", style=style), Text("█" * round(24 * p) or "▏", style="cyan" if style else "dim"))
+    return table
+
+
+def _evidence(evidence: "Evidence") -> list[RenderableType]:
+    word, tone = VERDICTS[evidence.verdict]
+    head = Text(f"{MARKS[tone]} {word}", style=f"bold {TONES[tone]}")
+    reasons = [Padding(Text(r), (0, 0, 0, 2)) for r in evidence.reasons]
+    return [head, *reasons, Padding(evidence_table(evidence), (1, 0)), Text(evidence.note, style="italic dim"), Text(f"The evidence cost {cost_text(evidence.cost)}.", style="dim")]
+
+
+def evidence_table(evidence: "Evidence") -> Table:
+    """The evidence as a table: every check with its verdict, what it says, its value and its cost."""
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, header_style="dim")
+    table.add_column("Verdict", min_width=10)
+    table.add_column("Check", ratio=1)
+    table.add_column("Value", justify="right", max_width=14)
+    table.add_column("Cost in rows", style="dim", max_width=18)
+    for r in evidence.readings:
+        told = Text(f"{MARKS[r.verdict]} {r.verdict.replace('not applicable', 'n/a')}", style=TONES.get(r.verdict, "dim"))
+        table.add_row(told, Text.assemble(r.title, "\n", (r.sentence, "dim")), value_text(r), cost_text(r.cost))
+    return table
