@@ -142,7 +142,13 @@ class _Copy:
             try:
                 return self._attempt(dict(self.memo))
             except UNCOPYABLE:
-                return self._attempt(self._sharing())
+                return self._attempt_sharing()
+
+    def _attempt_sharing(self) -> nn.Module:
+        try:
+            return self._attempt(self._sharing())
+        except UNCOPYABLE as e:
+            raise TypeError(f"{type(self.module).__name__} cannot be copied: {e or type(e).__name__}") from e
 
     def _attempt(self, memo: Memo) -> nn.Module:
         memo.update({id(f): _hollow(f) for f in self.functions})
@@ -192,13 +198,13 @@ def _check_storage(twin: nn.Module, module: nn.Module) -> None:
         raise TypeError(f"{type(module).__name__} copies its weights when it is copied.")
 
 
-def _without_compile(module: nn.Module) -> nn.Module:
-    """Replaces compiled children by what they wrap: compiled code would call the model past our handlers."""
+def _uncompile(module: nn.Module) -> None:
+    """Replaces compiled children and functions by what they wrap: compiled code would call the layers past our handlers."""
     for m in list(module.modules()):
-        for name, child in m._modules.items():
-            if child is not None:
-                m._modules[name] = unwrap(child)
-    return module
+        m._modules.update({name: unwrap(child) for name, child in m._modules.items() if child is not None})
+        for name, value in _own(m).items():
+            if isinstance(value, types.FunctionType) and hasattr(value, "_torchdynamo_orig_callable"):
+                vars(m)[name] = value._torchdynamo_orig_callable
 
 
 def shadow(module: nn.Module) -> nn.Module:
@@ -208,7 +214,8 @@ def shadow(module: nn.Module) -> nn.Module:
     with torch.inference_mode(False), torch.no_grad():
         twin = _Copy(module).make()
     _check_storage(twin, module)
-    for m in _without_compile(twin).modules():
+    _uncompile(twin)
+    for m in twin.modules():
         m._backward_hooks.clear()
         m._backward_pre_hooks.clear()
     return twin
@@ -295,7 +302,7 @@ class _Buffers:
             return
         self.settled, written = True, []
         for (m, k, b), (c, before) in zip(self.slots, self.lent, strict=True):
-            if m.training or m._buffers.get(k) is not c or version(c) != before:
+            if m.training or m._buffers.get(k) is not c or version(c) != before or not torch.equal(b, c):
                 written.append((m, k, b))
             else:
                 m._buffers[k] = b
@@ -406,7 +413,7 @@ class _Kept:
         self.asked = [(p, p.requires_grad) for p in module.parameters()]
         self.handles: list[Any] = []
         with torch.inference_mode(False), torch.no_grad():
-            self.buffers = [(m, k, b, version(b), b.clone()) for m in self.modules for k, b in m._buffers.items() if b is not None]
+            self.buffers = [(m, k, b, b.clone()) for m in self.modules for k, b in m._buffers.items() if b is not None]
 
     def prepare(self, call: Callable[..., Any] | None, fused: list[nn.Module]) -> None:
         for p, _ in self.asked:
@@ -431,8 +438,8 @@ class _Kept:
 
     def _restore_buffers(self) -> None:
         with torch.no_grad():
-            for m, k, b, before, value in self.buffers:
-                if version(b) != before:
+            for m, k, b, value in self.buffers:
+                if not torch.equal(b, value):  # batch norm writes without counting it as a new version
                     b.copy_(value)
                 if m._buffers[k] is not b and not isinstance(m, torch.jit.ScriptModule):
                     m._buffers[k] = b
