@@ -1,0 +1,190 @@
+"""The commands and their options, with help that teaches."""
+
+import argparse
+import ast
+import importlib
+import itertools
+import re
+import sys
+from collections.abc import Callable, Sequence
+from typing import Any, NoReturn
+
+from ..core.errors import UsageError, nearest
+
+TOP = """\
+examples:
+  pellucid explain sample:coffee --model efficientnet-lite0
+  pellucid explain cat.jpg dog.jpg --model my.module:make_net --weights net.safetensors --out why
+  pellucid list methods
+  pellucid show integrated-gradients
+  pellucid doctor
+
+exit codes:
+  0  done, and the gate passed
+  1  a gate failed
+  2  a usage error, or the work could not be completed
+"""
+EXPLAIN = """\
+examples:
+  a photo that comes with the demo extra, and the model's own answer:
+    pellucid explain sample:coffee --model efficientnet-lite0
+  your photo, another class, a method with its parameters:
+    pellucid explain cat.jpg --model efficientnet-lite0 --target "tiger cat" --method integrated-gradients --set steps=50
+  why this class rather than that one:
+    pellucid explain cat.jpg --model efficientnet-lite0 --target "Egyptian cat" --against "tiger cat"
+  inside the network, with all the evidence:
+    pellucid explain cat.jpg --model efficientnet-lite0 --at _blocks.10 --evidence full
+  your own model, in a script that needs the answer:
+    pellucid explain scan.png --model my.module:make_net --weights net.safetensors --json --gate supported
+
+OUT holds a picture of every input, report.html (one file, works offline) and results.json with the numbers.
+`pellucid list methods` names the methods, `pellucid show NAME` their parameters and when they mislead.
+"""
+
+
+class Parser(argparse.ArgumentParser):
+    """An argparse parser whose complaints are one sentence, with the nearest word that would do."""
+
+    def error(self, message: str) -> NoReturn:
+        """One sentence on stderr, exit code 2."""
+        raise UsageError(f"{_offer(message, self)} `{self.prog} --help` shows how it goes.")
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        """Speaks of an unknown option before it speaks of one that is missing: the first is mostly the cause of the second."""
+        words = list(sys.argv[1:] if args is None else args)
+        if self._subparsers is None:
+            for word in itertools.takewhile("--".__ne__, words):
+                if word.startswith("--") and not any(o.startswith(word.partition("=")[0]) for o in self._options()):
+                    self.error(f"unrecognized arguments: {word}")
+        return super().parse_known_args(words, namespace)
+
+    def _options(self) -> list[str]:
+        return [o for action in self._actions for o in action.option_strings if o.startswith("--")]
+
+
+def parse(argv: Sequence[str]) -> argparse.Namespace:
+    """The command line as a namespace whose `command` does the work."""
+    return _parser().parse_args(argv)
+
+
+def _parser() -> Parser:
+    parser = Parser(prog="pellucid", description="See through a model, and check what you see.", epilog=TOP, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--version", action=_Version, nargs=0, help="show the version and stop")
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True, parser_class=Parser)
+    for name, line, fill, epilog in COMMANDS:
+        sub = commands.add_parser(name, help=line, description=f"{line[0].upper()}{line[1:]}.", epilog=epilog, formatter_class=argparse.RawDescriptionHelpFormatter)
+        fill(sub)
+    return parser
+
+
+class _Version(argparse.Action):
+    def __call__(self, parser: argparse.ArgumentParser, *rest: Any) -> None:
+        print(f"pellucid {importlib.import_module('pellucid').__version__}")
+        parser.exit()
+
+
+def _explain(sub: argparse.ArgumentParser) -> None:
+    sub.add_argument("inputs", nargs="+", metavar="INPUT", help="a picture's path, or sample:NAME (coffee, chelsea, rocket, astronaut, china, flower)")
+    what = sub.add_argument_group("what is asked")
+    what.add_argument("--model", required=True, metavar="SPEC", help="a built-in name (`pellucid list models`) or your own pkg.mod:factory")
+    what.add_argument("--weights", metavar="FILE", help="weights for your factory, .safetensors preferred")
+    what.add_argument("--trust", action="store_true", help="allow a model file that can run code; the report says so")
+    what.add_argument("--target", metavar="T", type=_number_or_name, help="a class number or name (default: the model's own answer)")
+    what.add_argument("--against", metavar="T", type=_number_or_name, help="explain --target rather than this class")
+    what.add_argument("--at", metavar="LAYER", help='explain at a layer, e.g. "_blocks.10" or "_blocks.10 (input)" (default: the input)')
+    what.add_argument("--baseline", metavar="B", type=_value, help='what "nothing" looks like: a number, blur, mean or noise')
+    how = sub.add_argument_group("how it is answered")
+    how.add_argument("--method", metavar="NAME", default="auto", help="a method's name (default: auto, which picks one and says why)")
+    how.add_argument("--set", metavar="K=V", nargs="+", action="extend", default=[], dest="parameters", help="parameters of the method, e.g. steps=50")
+    how.add_argument("--evidence", choices=("none", "basic", "full"), default="basic", help="how much is checked (default: basic)")
+    how.add_argument("--seed", type=int, default=0, help="for methods that draw at random (default: 0)")
+    how.add_argument("--batch-size", metavar="N", type=_plan, help="rows at a time, or the plan of an earlier run to repeat it to the bit (default: measured)")
+    out = sub.add_argument_group("what comes out")
+    out.add_argument("--out", metavar="DIR", default="out", help="where the picture, the report and the results go (default: out)")
+    out.add_argument("--gate", choices=("supported", "doubtful"), help="exit with 1 unless the verdict is at least this good")
+    out.add_argument("--json", action="store_true", help="print JSON alone on standard output")
+    sub.set_defaults(command=_later("explain"))
+
+
+def _list(sub: argparse.ArgumentParser) -> None:
+    sub.add_argument("kind", choices=("methods", "metrics", "models"), help="what to list")
+    sub.add_argument("--json", action="store_true", help="print JSON")
+    sub.set_defaults(command=_later("listing"))
+
+
+def _show(sub: argparse.ArgumentParser) -> None:
+    sub.add_argument("name", metavar="NAME", help="a method's, a metric's or a model's name")
+    sub.add_argument("--json", action="store_true", help="print JSON")
+    sub.set_defaults(command=_later("show"))
+
+
+def _doctor(sub: argparse.ArgumentParser) -> None:
+    sub.add_argument("package", metavar="PACKAGE", nargs="?", help="a package that adds methods or metrics: check that each can be read, loaded and made")
+    sub.add_argument("--json", action="store_true", help="print JSON")
+    sub.set_defaults(command=_later("doctor"))
+
+
+COMMANDS: tuple[tuple[str, str, Callable[[argparse.ArgumentParser], None], str | None], ...] = (
+    ("explain", "say which parts of an input made the model answer as it did, with evidence", _explain, EXPLAIN),
+    ("list", "list the methods, the metrics or the models", _list, None),
+    ("show", "show what a method or metric does, its parameters, and when it misleads", _show, None),
+    ("doctor", "check this installation, or a package that extends it", _doctor, None),
+)
+
+
+def _later(module: str) -> Callable[[argparse.Namespace, Sequence[str]], int]:
+    """The command of a module that is imported when it is run."""
+
+    def command(args: argparse.Namespace, argv: Sequence[str]) -> int:
+        done: int = importlib.import_module(f"{__package__}.{module}").run(args, argv)
+        return done
+
+    return command
+
+
+def _number_or_name(text: str) -> int | str:
+    return int(text) if re.fullmatch(r"-?\d+", text) else text
+
+
+def _value(text: str) -> Any:
+    """A Python literal where it is one (50, 0.1, true, (1, 2)), else the text itself."""
+    if text.casefold() in ("true", "false", "none"):
+        return {"true": True, "false": False, "none": None}[text.casefold()]
+    try:
+        return ast.literal_eval(text)
+    except (ValueError, SyntaxError):
+        return text
+
+
+def _plan(text: str) -> int | str:
+    return int(text) if text.isdigit() else text
+
+
+def parameters(pairs: Sequence[str]) -> dict[str, Any]:
+    """`steps=50 nodes=midpoint` as a dictionary."""
+    out = {}
+    for pair in pairs:
+        name, sign, text = pair.partition("=")
+        if not sign or not name.isidentifier():
+            raise UsageError(f"--set needs name=value; got {pair!r}. Inputs go before the options.")
+        out[name] = _value(text)
+    return out
+
+
+def _offer(message: str, parser: Parser) -> str:
+    """argparse's message as a sentence, with the nearest known word."""
+    wrong = re.search(r"invalid choice: '([^']*)' \(choose from (.*)\)", message)
+    if wrong:
+        known = [w.strip(" '") for w in wrong[2].split(",")]
+        near = nearest(wrong[1], known)
+        return f"There is no {wrong[1]!r} here.{f' Did you mean {near[0]!r}?' if near else ''} It takes {', '.join(known)}."
+    unknown = re.search(r"unrecognized arguments: (\S+)", message)
+    if unknown:
+        near = nearest(unknown[1].partition("=")[0], parser._options())
+        return f"There is no option {unknown[1]!r} here.{f' Did you mean {near[0]!r}?' if near else ''}"
+    return f"{message[:1].upper()}{message[1:]}."
+
+
+def interactive() -> bool:
+    """Whether a person watches standard error."""
+    return sys.stderr.isatty()
