@@ -253,13 +253,6 @@ def test_tied_weights_stay_tied():
     assert shadow.module.head.weight is shadow.module.emb.weight
 
 
-def test_a_layer_with_two_names_has_both():
-    net = nn.Sequential(nn.Linear(2, 2), nn.ReLU())
-    net.add_module("again", net[0])
-    shadow = Shadow(net)
-    assert shadow.names["again"] is shadow.names["0"]
-
-
 def test_user_later_writes_are_seen_through_the_alias():
     net = nn.Linear(3, 2)
     shadow = Shadow(net)

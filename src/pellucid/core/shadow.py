@@ -318,7 +318,7 @@ class Shadow:
     def __init__(self, module: nn.Module) -> None:
         self.module = shadow(module)
         self.handler: Handler | None = None
-        self.names = dict(self.module.named_modules(remove_duplicate=False))
+        self.names = dict(self.module.named_modules())
         self.once: set[str] = set()
         self._print = fingerprint(module)
         self._buffers = _Buffers(self.module)
@@ -331,10 +331,10 @@ class Shadow:
         return self._print == fingerprint(user_module)
 
     def open(self, layer_name: str) -> None:
-        """Makes PyTorch's fused encoder layer call its parts, where one of them is asked for: a hook closes the fused road."""
+        """Makes PyTorch's fused encoders call their layers and parts, where one of them is asked for."""
         for m in _fused_above(self.names, layer_name):
             if not m._forward_hooks:
-                m.register_forward_hook(_nothing)
+                _unfuse(m)
 
     def run(self, handler: Handler | None, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """The model's output, each layer's call answered by `handler(layer, args, kwargs)`."""
@@ -354,8 +354,17 @@ class Shadow:
 
 def _fused_above(names: dict[str, nn.Module], layer: str) -> Iterator[nn.Module]:
     for name, m in names.items():
-        if isinstance(m, nn.TransformerEncoderLayer) and layer.startswith(f"{name}." if name else ""):
+        if isinstance(m, (nn.TransformerEncoder, nn.TransformerEncoderLayer)) and layer.startswith(f"{name}." if name else ""):
             yield m
+
+
+def _unfuse(module: nn.Module) -> Callable[[], None]:
+    """Makes an encoder call its layers on plain tensors, and a layer its parts; gives back what undoes it."""
+    if isinstance(module, nn.TransformerEncoder):
+        before = getattr(module, "use_nested_tensor", False)
+        module.use_nested_tensor = False
+        return functools.partial(setattr, module, "use_nested_tensor", before)
+    return module.register_forward_hook(_nothing).remove  # any hook closes the fused road
 
 
 def _nothing(*_: Any) -> None:
@@ -371,14 +380,22 @@ class Direct:
     def __init__(self, module: nn.Module) -> None:
         self.module = unwrap(module)
         self.handler: Handler | None = None
-        self.names = dict(self.module.named_modules(remove_duplicate=False))
+        self.names = dict(self.module.named_modules())
         self.once: set[str] = set()
         self._opened: set[str] = set()
         self._thread: int | None = None
 
+    def __enter__(self) -> "Direct":
+        """Keeps other threads out for several passes."""
+        _TURN.acquire()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        _TURN.release()
+
     def fresh(self, user_module: nn.Module) -> bool:
         """Whether it is still the same object with the same layers."""
-        return unwrap(user_module) is self.module and self.names == dict(self.module.named_modules(remove_duplicate=False))
+        return unwrap(user_module) is self.module and self.names == dict(self.module.named_modules())
 
     def open(self, layer_name: str) -> None:
         """Remembers to close the fused road of the encoder layers above, during passes only."""
@@ -390,7 +407,7 @@ class Direct:
             kept = _Kept(self.module)
             self.handler, self._thread = handler, threading.get_ident()
             try:
-                kept.prepare(self._call if handler else None, [m for n in self._opened for m in _fused_above(self.names, n)])
+                kept.prepare(self._call if handler else None, list({m: 0 for n in self._opened for m in _fused_above(self.names, n)}))
                 return self.module(*args, **kwargs)
             finally:
                 self.handler = self._thread = None
@@ -411,14 +428,14 @@ class _Kept:
         self.modes = [m.training for m in self.modules]
         self.calls = [vars(m).get(self.SLOT) for m in self.modules]
         self.asked = [(p, p.requires_grad) for p in module.parameters()]
-        self.handles: list[Any] = []
+        self.undo: list[Callable[[], None]] = []
         with torch.inference_mode(False), torch.no_grad():
             self.buffers = [(m, k, b, b.clone()) for m in self.modules for k, b in m._buffers.items() if b is not None]
 
     def prepare(self, call: Callable[..., Any] | None, fused: list[nn.Module]) -> None:
         for p, _ in self.asked:
             p.requires_grad_(False)
-        self.handles = [m.register_forward_hook(_nothing) for m in fused]
+        self.undo = [_unfuse(m) for m in fused]
         if call is not None:
             for m in self.modules:
                 vars(m)[self.SLOT] = functools.partial(call, m)
@@ -432,8 +449,8 @@ class _Kept:
                 m.training = mode
         for p, asked in self.asked:
             p.requires_grad_(asked)
-        for handle in self.handles:
-            handle.remove()
+        for undo in self.undo:
+            undo()
         self._restore_buffers()
 
     def _restore_buffers(self) -> None:

@@ -1,5 +1,6 @@
 """Roads through a model with a layer's value replaced: the whole forward, or only what lies above the layer."""
 
+import contextlib
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -22,6 +23,17 @@ MISFITS = (RuntimeError, ValueError, TypeError, LookupError, AttributeError, Ass
 
 class Unfit(RuntimeError):
     """What lies above the layer cannot be run alone here; the whole forward can."""
+
+
+@contextlib.contextmanager
+def _or_unfit() -> Iterator[None]:
+    """What goes wrong on rows or cached values that the caller never gave is no fault of the caller's."""
+    try:
+        yield
+    except torch.OutOfMemoryError:
+        raise
+    except MISFITS as e:
+        raise Unfit(str(e)) from e
 
 
 def _forward(runner: Runner, handler: Handler, args: Args, kwargs: Kwargs) -> tuple[Any, bool]:
@@ -386,12 +398,8 @@ class SuffixRoad:
 
     def _replay(self, args: Args, kwargs: Kwargs, z: Tensor, rows: Tensor) -> tuple[Any, _Replay]:
         replay = _Replay(self, z, rows)
-        try:
+        with _or_unfit():
             out, _ = _forward(self.shadow, replay, args, kwargs)
-        except torch.OutOfMemoryError:
-            raise
-        except MISFITS as e:
-            raise Unfit(str(e)) from e
         if not replay.arrived or (self.read is not None and replay.read is None):
             raise Unfit("the value that is read does not come after the place")
         return (out if self.read is None else (replay.read,)), replay
@@ -401,8 +409,9 @@ class SuffixRoad:
     @torch.no_grad()
     def _record(self, inputs: Any) -> _Recording:
         """Records the rows themselves, and one and two rows beside them to learn which axis of each value is the batch."""
-        one, two = (self._prefix(take(inputs, torch.zeros(n, dtype=torch.long))) for n in (1, 2))
         whole = self._prefix(inputs)
+        with _or_unfit():
+            one, two = (self._prefix(take(inputs, torch.zeros(n, dtype=torch.long))) for n in (1, 2))
         lists = [r.nodes() for r in (one, two, whole)]
         if not [n.module for n in lists[0]] == [n.module for n in lists[1]] == [n.module for n in lists[2]]:
             raise Unfit("the calls differ with the batch")
