@@ -57,7 +57,7 @@ def _paragraphs(doc: str) -> Iterator[str]:
         before, arrow, code = block.partition(">>>")
         for labelled in re.split(r"\n(?=[A-Z][a-z]+(?: [a-z]+)*: )", before.strip()):
             if labelled:
-                yield re.sub(r"^(How|Units|Misleads when|Source): ", r"**\1.** ", _prose(" ".join(labelled.split()))) + "\n"
+                yield re.sub(r"^(How|Units|Misleads when|Source): ", r"**\1:** ", _prose(" ".join(labelled.split()))) + "\n"
         if arrow:
             yield f"```pycon\n>>>{code.rstrip()}\n```\n"
 
@@ -84,10 +84,12 @@ def _source(paper: str) -> str:
 
 
 def _range(f: Field) -> str:
-    if f.choices:
-        return ", ".join(f"`{c}`" for c in f.choices)
-    limits = [f"≥ {f.ge:g}" if f.ge is not None else "", f"≤ {f.le:g}" if f.le is not None else ""]
-    return " ".join([*filter(None, limits), f.unit]).strip() or "–"
+    if f.ge is not None and f.le is not None:
+        limits = f"{f.ge} to {f.le}"
+    else:
+        limits = f"≥ {f.ge}" if f.ge is not None else f"≤ {f.le}" if f.le is not None else ""
+    number = " ".join(filter(None, [limits, f.unit]))
+    return " or ".join(filter(None, [", ".join(f"`{c}`" for c in f.choices or ()), number])) or "–"
 
 
 def main() -> None:

@@ -1,0 +1,61 @@
+"""The documentation is up to date and its code runs."""
+
+import re
+import runpy
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from house.source import ROOT
+
+FENCE = re.compile(r"^```python\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+FILE = re.compile(r"# ([\w/]+\.py)\n")
+
+
+def test_catalogue_page_is_up_to_date() -> None:
+    generate = runpy.run_path(str(ROOT / "docs" / "generate.py"))
+    assert generate["PAGE"].read_text(encoding="utf-8") == generate["render"](), "run `make catalogue`"
+
+
+@pytest.fixture
+def workplace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """An empty folder to write and import files in; what was imported from it is forgotten again."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    before = set(sys.modules)
+    yield tmp_path
+    for name in set(sys.modules) - before:
+        if getattr(sys.modules[name], "__file__", None) and str(tmp_path) in str(sys.modules[name].__file__):
+            del sys.modules[name]
+
+
+def run_page(page: Path, workplace: Path) -> dict[str, object]:
+    """Writes the blocks that name a file, and runs the others in order, as a reader would."""
+    names: dict[str, object] = {"__name__": "page"}
+    text = page.read_text(encoding="utf-8")
+    for found in FENCE.finditer(text):
+        block = found[1]
+        if named := FILE.match(block):
+            path = workplace / named[1]
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(block, encoding="utf-8")
+        else:
+            above = "\n" * text.count("\n", 0, found.start(1))  # so that a traceback shows the page's line
+            exec(compile(above + block, str(page), "exec"), names)
+    return names
+
+
+def test_how_to_write_a_method(workplace: Path) -> None:
+    names = run_page(ROOT / "docs" / "how-to" / "write-your-own-method.md", workplace)
+    assert names["e"].values.abs().sum() > 0
+    assert names["inside"].values.shape == (2, 8)
+    runpy.run_path(str(workplace / "tests" / "test_midpoint_gradient.py"))["test_exact_on_a_quadratic_model"]()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("page", ["docs/how-to/explain-a-photo.md", "README.md"])
+def test_code_on_the_page_runs(page: str, workplace: Path) -> None:
+    run_page(ROOT / page, workplace)
+    assert list(workplace.glob("coffee.*"))
