@@ -1,0 +1,8 @@
+"""Attribution methods. To add one: write one file, add one line here."""
+
+from .grad_cam import GradCAM as GradCAM
+from .input_x_gradient import InputXGradient as InputXGradient
+from .integrated_gradients import IntegratedGradients as IntegratedGradients
+from .occlusion import Occlusion as Occlusion
+from .saliency import Saliency as Saliency
+from .smooth_grad import SmoothGrad as SmoothGrad

@@ -1,0 +1,90 @@
+"""Which layer a class activation map looks at, and the grid its values lie on."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from ..core.errors import NotApplicable
+from ..core.model import LayerInfo
+from ..core.question import Question
+from ..core.tree import leaves
+
+
+@dataclass(frozen=True)
+class Grid:
+    """How a layer's value lies in space: channels first, channels last, or tokens in a sequence."""
+
+    kind: str
+    height: int
+    width: int
+    skip: int = 0
+
+    def planes(self, h: Tensor) -> Tensor:
+        """(B, C, height, width) of a layer's value."""
+        if self.kind == "channels first":
+            return h
+        if self.kind == "channels last":
+            return h.permute(0, 3, 1, 2)
+        return h[:, self.skip :].transpose(1, 2).reshape(len(h), -1, self.height, self.width)
+
+
+def last_spatial(q: Question) -> LayerInfo:
+    """The last layer on the way to the target whose value still lies in space."""
+    size = picture_size(q)
+    found = None
+    for info in q.model.layers(q.x):
+        if q.engine.read is not None and info.name == q.engine.read.layer:
+            break
+        if info.calls == 1 and info.shape is not None and grid_of(info.shape, size) is not None and not _whole(info, q):
+            found = info
+    if found is None:
+        raise NotApplicable(f"Grad-CAM needs a layer with a spatial grid of at least 2 x 2 before the target; {q.model.name} has none on this input. Use integrated-gradients or occlusion.")
+    return found
+
+
+def _whole(info: LayerInfo, q: Question) -> bool:
+    """Whether the layer's value is the model's whole output (a segmentation head): nothing is left to explain above it."""
+    return q.engine.out is not None and info.shape == tuple(q.engine.out.shape[1:])
+
+
+def picture_size(q: Question) -> tuple[int, int] | None:
+    """Height and width of the input picture; None where there is none."""
+    pictures = [t for t in leaves(q.x) if isinstance(t, Tensor) and t.ndim == 4]
+    return (int(pictures[0].shape[2]), int(pictures[0].shape[3])) if pictures else None
+
+
+def grid_of(shape: Sequence[int], picture: tuple[int, int] | None) -> Grid | None:
+    """The grid of a layer's value for one row, or None where it has none."""
+    if len(shape) == 3:
+        return _planes(shape, picture)
+    if len(shape) == 2 and picture is not None:
+        return _tokens(int(shape[0]), picture)
+    return None
+
+
+def _planes(shape: Sequence[int], picture: tuple[int, int] | None) -> Grid | None:
+    first, last = (int(shape[1]), int(shape[2])), (int(shape[0]), int(shape[1]))
+    ratio = picture[0] / picture[1] if picture else 1.0
+    skew = lambda g: abs(math.log(max(g[0], 1) / max(g[1], 1) / ratio))  # noqa: E731
+    if min(last) > 1 and shape[2] > shape[0] and skew(last) < skew(first) - 0.2:
+        return Grid("channels last", *last)
+    return Grid("channels first", *first) if min(first) > 1 else None
+
+
+def _tokens(n: int, picture: tuple[int, int]) -> Grid | None:
+    """A grid of the picture's proportions, after at most 8 class and register tokens."""
+    ratio = picture[0] / picture[1]
+    for skip in range(9):
+        h = round(math.sqrt((n - skip) * ratio)) if n > skip else 0
+        if h > 1 and (n - skip) % h == 0 and abs(h / ((n - skip) // h) / ratio - 1) < 0.02 and (n - skip) // h > 1:
+            return Grid("tokens", h, (n - skip) // h, skip)
+    return None
+
+
+def resized(maps: Tensor, size: tuple[int, int]) -> Tensor:
+    """(B, 1, h, w) maps at the size of the picture."""
+    wide = maps.float() if maps.dtype in (torch.float16, torch.bfloat16) else maps
+    return torch.nn.functional.interpolate(wide, size=size, mode="bilinear", align_corners=False).to(maps.dtype)

@@ -1,0 +1,90 @@
+"""`pel.load`: a model by its name, or by the function that makes it."""
+
+import importlib
+import inspect
+import pickle
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import nn
+
+from ..core.errors import ModelError, UnknownName, UsageError
+from ..core.model import Model
+from .wrap import wrap
+
+BUILT_IN: dict[str, tuple[str, str]] = {
+    "efficientnet-lite0": ("pellucid.backends.efficientnet_lite:load", "EfficientNet-Lite0 on ImageNet, 4.7 M parameters, 1,000 classes (extra: demo)"),
+}
+
+
+def names() -> dict[str, str]:
+    """The built-in models, each with one line."""
+    return {name: line for name, (_, line) in BUILT_IN.items()}
+
+
+def load(spec: str, weights: str | Path | None = None, trust: bool = False, **settings: Any) -> Model:
+    """A model by name ("efficientnet-lite0") or by factory ("pkg.mod:factory", with `weights="x.safetensors"`).
+
+    Weights are read from safetensors, or from a torch file with `weights_only=True`; nothing that can run code is opened.
+    The factory's own module is imported and run, as Python always does.
+    """
+    if spec in BUILT_IN:
+        if weights is not None:
+            raise UsageError(f"{spec} brings its own weights; --weights goes with a factory, 'pkg.mod:factory'.")
+        model: Model = _resolve(BUILT_IN[spec][0])()
+        model.spec = spec
+        return model
+    if ":" not in spec:
+        raise UnknownName("model", spec, BUILT_IN, "Built-in names come from `pellucid list models`; your own is written 'pkg.mod:factory'.")
+    made = _call(_resolve(spec), spec)
+    if isinstance(made, nn.Module) and weights is not None:
+        _fill(made, Path(weights))
+    if isinstance(made, nn.Module):
+        made.eval()
+    model = wrap(made, name=settings.pop("name", spec.rpartition(":")[2]), **settings)
+    model.spec = spec
+    return model
+
+
+def _call(made: Any, spec: str) -> Any:
+    if isinstance(made, (nn.Module, Model)) or not (inspect.isfunction(made) or isinstance(made, type)):
+        return made
+    wanted = [p.name for p in inspect.signature(made).parameters.values() if p.default is p.empty and p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)]
+    if wanted:
+        raise UsageError(f"A factory takes no arguments; {spec} asks for {', '.join(wanted)}. Write one that returns the finished model.")
+    return made()
+
+
+def _resolve(spec: str) -> Callable[..., Any]:
+    module, _, name = spec.partition(":")
+    here = str(Path.cwd())
+    if here not in sys.path:
+        sys.path.append(here)
+    try:
+        found = importlib.import_module(module)
+    except ModuleNotFoundError as missing:
+        raise UsageError(f"The model {spec!r} needs the Python module {missing.name!r}, which is not here. Check the spelling, run from its folder, or install it.") from None
+    if not hasattr(found, name):
+        raise UnknownName(f"factory in {module}", name, [n for n in vars(found) if not n.startswith("_")])
+    return getattr(found, name)
+
+
+def _fill(module: nn.Module, path: Path) -> None:
+    """Loads weights without ever running code from the file."""
+    if not path.is_file():
+        raise UsageError(f"There is no weights file {str(path)!r}.")
+    try:
+        if path.suffix == ".safetensors":
+            state = load_file(path)
+        else:
+            state = torch.load(path, map_location="cpu", weights_only=True)
+        module.load_state_dict(state)
+    except (SafetensorError, pickle.UnpicklingError) as e:
+        raise UsageError(f"{path.name} is no weights file that can be read without running code: {str(e).splitlines()[0]} Save it with safetensors.") from None
+    except (RuntimeError, ValueError, KeyError, TypeError, OSError) as e:
+        raise ModelError(f"The weights in {path.name} do not fit {type(module).__name__}: {str(e).splitlines()[0]}") from None

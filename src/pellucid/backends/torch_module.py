@@ -1,0 +1,136 @@
+"""A PyTorch module as a model: run through shadows, so that the user's own object is never touched."""
+
+import contextlib
+import hashlib
+import threading
+import warnings
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ..core.card import Needs
+from ..core.errors import UsageError
+from ..core.model import LayerInfo, Model, Preprocess, Runner, call_args
+from ..core.shadow import Direct, Shadow
+from ..core.tree import Tree, each, has_rows, is_float, leaves
+
+
+class TorchModel(Model):
+    """Any `nn.Module`. Threads get shadows of their own; what cannot be shadowed is used itself, under a lock."""
+
+    can = Needs.VALUE | Needs.GRADIENT | Needs.MODULES
+
+    def __init__(self, module: nn.Module, *, name: str, labels: Sequence[str] | None, preprocess: Preprocess | None, output: int | str | None, spec: str = "", notes: tuple[str, ...] = ()) -> None:
+        super().__init__(name, labels, preprocess, output, spec)
+        self.module, self.notes = module, list(notes)
+        self._idle: dict[bool, list[Shadow]] = {False: [], True: []}
+        self._lock, self._direct = threading.Lock(), None
+        self._layers: dict[Any, list[LayerInfo]] = {}
+        self._digest: tuple[Any, str] | None = None
+
+    @property
+    def training(self) -> bool:  # type: ignore[override]
+        return any(m.training for m in self.module.modules())
+
+    @property
+    def device(self) -> torch.device:  # type: ignore[override]
+        return next((t.device for t in self._tensors()), torch.device("cpu"))
+
+    @property
+    def dtype(self) -> torch.dtype | None:  # type: ignore[override]
+        return next((t.dtype for t in self._tensors() if is_float(t)), None)
+
+    def _tensors(self) -> Iterator[Tensor]:
+        yield from self.module.parameters()
+        yield from self.module.buffers()
+
+    @contextlib.contextmanager
+    def lease(self, channels_last: bool = False) -> Iterator[Runner]:
+        runner = self._runner(channels_last)
+        try:
+            if isinstance(runner, Direct):
+                with runner:
+                    yield runner
+            else:
+                yield runner
+        finally:
+            if isinstance(runner, Shadow):
+                with self._lock:
+                    self._idle[channels_last].append(runner)
+
+    def _runner(self, channels_last: bool) -> Shadow | Direct:
+        while self._direct is None:
+            with self._lock:
+                idle = self._idle[channels_last].pop() if self._idle[channels_last] else None
+            if idle is None:
+                break
+            if idle.fresh(self.module):
+                return idle
+        return self._direct or self._shadow(channels_last)
+
+    def _shadow(self, channels_last: bool) -> Shadow | Direct:
+        try:
+            shadow = Shadow(self.module)
+        except TypeError as refused:
+            self._direct = Direct(self.module)
+            self.notes.append(f"the model itself was run, under a lock: {refused}")
+            return self._direct
+        if channels_last:
+            shadow.module.to(memory_format=torch.channels_last)
+        return shadow
+
+    def layers(self, x: Tree | None = None) -> list[LayerInfo]:
+        if x is None:
+            return [LayerInfo(n, type(m).__name__, None) for n, m in self.module.named_modules() if n]
+        key = tuple((tuple(t.shape[1:]), t.dtype) if has_rows(t) else None for t in leaves(x))
+        if key not in self._layers:
+            self._layers[key] = self._seen(each(lambda t: t[:1] if has_rows(t) else t, x))
+        return self._layers[key]
+
+    def _seen(self, x: Tree) -> list[LayerInfo]:
+        """One row through the model, every layer's call noted in the order in which it ended."""
+        shapes: dict[str, tuple[int, ...] | None] = {}
+        calls: dict[str, int] = {}
+        with self.lease() as runner:
+            names = {id(m): n for n, m in runner.names.items()}
+
+            def note(module: nn.Module, args: Any, kwargs: Any) -> Any:
+                out = module._call_impl(*args, **kwargs)
+                name = names.get(id(module), "")
+                first = next((t for t in leaves(out) if is_float(t)), None)
+                shapes[name] = tuple(first.shape[1:]) if first is not None else None
+                calls[name] = calls.get(name, 0) + 1
+                return out
+
+            args, kwargs = call_args(x)
+            with torch.no_grad(), torch.random.fork_rng(devices=[]):
+                runner.run(note, args, kwargs)
+            kinds = {n: type(m).__name__ for n, m in runner.names.items()}
+        return [LayerInfo(n, kinds[n], s, calls[n]) for n, s in shapes.items() if n]
+
+    def layer_name(self, layer: Any) -> str | None:
+        return next((n for n, m in self.module.named_modules() if m is layer), None)
+
+    def has(self, kind: type) -> bool:
+        return any(isinstance(m, kind) for m in self.module.modules())
+
+    def digest(self) -> str:
+        state = tuple((id(t), -1 if t.is_inference() else t._version, t.data_ptr()) for t in self._tensors() if hasattr(t, "data_ptr"))
+        if self._digest is None or self._digest[0] != state:
+            h = hashlib.blake2b(digest_size=8)
+            for t in self._tensors():
+                h.update(t.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes() if t.numel() and not t.is_quantized else b"")
+            self._digest = (state, h.hexdigest())
+        return self._digest[1]
+
+
+def wrap_module(module: nn.Module, **settings: Any) -> TorchModel:
+    """A module as a model; refuses what cannot be explained as it is."""
+    if any(isinstance(p, nn.parameter.UninitializedTensorMixin) for p in module.parameters()):
+        raise UsageError(f"{type(module).__name__} has uninitialized (lazy) parameters. Run the model once on an input before it is explained.")
+    model = TorchModel(module, **settings)
+    if model.training:
+        warnings.warn(f"{model.name} is in training mode, so that dropout and batch statistics are part of what is explained. Call model.eval() first unless you mean it.", UserWarning, stacklevel=3)
+    return model

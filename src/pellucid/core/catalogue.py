@@ -1,0 +1,128 @@
+"""Which procedures there are. Their cards are read from the source, so that listing them imports nothing heavy."""
+
+import ast
+import functools
+import importlib
+import importlib.metadata
+import importlib.util
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from . import card as _card
+from .card import Card
+from .errors import UnknownName, UsageError
+
+KINDS = {"methods": "pellucid.attribution", "metrics": "pellucid.metrics"}
+ENTRY_POINTS = "pellucid.procedures"
+
+
+@dataclass(frozen=True)
+class Field:
+    """One parameter, as the command line, the documentation and the app show it."""
+
+    name: str
+    default: Any
+    meaning: str
+    ge: float | None = None
+    le: float | None = None
+    unit: str = ""
+    choices: tuple[str, ...] | None = None
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One procedure of the catalogue."""
+
+    name: str
+    kind: str
+    card: Card
+    fields: tuple[Field, ...]
+    summary: str
+    doc: str
+    module: str
+    cls: str
+
+
+@functools.cache
+def entries(kind: str) -> dict[str, Entry]:
+    """Every procedure of a kind by its name, our own first, then those of installed packages."""
+    if kind not in KINDS:
+        raise UnknownName("kind of procedure", kind, KINDS)
+    found = {e.name: e for e in _package_entries(KINDS[kind], kind)}
+    for point in importlib.metadata.entry_points(group=ENTRY_POINTS):
+        for e in _package_entries(point.value, kind):
+            found.setdefault(e.name, e)
+    return found
+
+
+def load(kind: str, name: str) -> type:
+    """The class behind a name."""
+    known = entries(kind)
+    if name not in known:
+        raise UnknownName(kind.removesuffix("s"), name, known, f"`pellucid list {kind}` shows them all.")
+    entry = known[name]
+    return getattr(importlib.import_module(entry.module), entry.cls)
+
+
+def make(kind: str, name: str, **parameters: Any) -> Any:
+    """A procedure by name, with its parameters checked."""
+    cls, known = load(kind, name), {f.name: f for f in entries(kind)[name].fields}
+    for given in parameters:
+        if given not in known:
+            takes = f"It takes {', '.join(known)}." if known else "It takes none."
+            raise UnknownName(f"parameter of {name}", given, known, takes)
+    return cls(**parameters)
+
+
+def name_of(procedure: object) -> str:
+    """The catalogue's name of a procedure or its class: its file's name in kebab-case."""
+    cls = procedure if isinstance(procedure, type) else type(procedure)
+    return cls.__module__.rpartition(".")[2].replace("_", "-")
+
+
+def _package_entries(package: str, kind: str) -> Iterator[Entry]:
+    try:
+        spec = importlib.util.find_spec(package)
+    except ModuleNotFoundError:
+        return
+    for place in (spec.submodule_search_locations or []) if spec else []:
+        for path in sorted(Path(place).glob("[!_]*.py")):
+            yield from _file_entries(path, f"{package}.{path.stem}", kind)
+
+
+def _file_entries(path: Path, module: str, kind: str) -> Iterator[Entry]:
+    verb = {"methods": "attribute", "metrics": "score"}[kind]
+    for node in ast.parse(path.read_text(encoding="utf-8")).body:
+        if isinstance(node, ast.ClassDef) and any(isinstance(n, ast.FunctionDef) and n.name == verb for n in node.body):
+            card = next((_literal(n.value, path) for n in node.body if isinstance(n, (ast.Assign, ast.AnnAssign)) and _name(n) == "card"), None)
+            if isinstance(card, Card):
+                doc = ast.get_docstring(node) or ""
+                fields = tuple(_field(n, path) for n in node.body if isinstance(n, ast.AnnAssign) and _is_param(n.value))
+                yield Entry(path.stem.replace("_", "-"), kind, card, fields, doc.partition("\n")[0], doc, module, node.name)
+
+
+def _name(node: ast.Assign | ast.AnnAssign) -> str:
+    target = node.targets[0] if isinstance(node, ast.Assign) else node.target
+    return target.id if isinstance(target, ast.Name) else ""
+
+
+def _is_param(node: ast.expr | None) -> bool:
+    return isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "param"
+
+
+def _field(node: ast.AnnAssign, path: Path) -> Field:
+    f = _literal(node.value, path)
+    return Field(_name(node), f.default, **f.metadata)
+
+
+def _literal(node: ast.expr | None, path: Path) -> Any:
+    """A card or a parameter is written with literals and the words of core/card.py only; nothing else is evaluated."""
+    if node is None:
+        return None
+    words = {k: getattr(_card, k) for k in ("Card", "Needs", "Promise", "param")}
+    for n in ast.walk(node):
+        if isinstance(n, ast.Name) and n.id not in words:
+            raise UsageError(f"{path.name}: a card and its parameters need plain literals, so that they can be listed without importing torch; got the name {n.id!r}.")
+    return eval(compile(ast.Expression(node), str(path), "eval"), {"__builtins__": {}}, words)  # noqa: S307 - our own source, names checked above

@@ -1,0 +1,386 @@
+"""The engine behind a question: chunks, roads, counting, equal rows, progress. Methods never see it.
+
+One sweep is `n` points for each of the question's rows, streamed through the model in chunks that the planner measures.
+Unit `u` of a sweep is sample `u // B` of row `u % B`.
+"""
+
+import contextlib
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from .card import Needs
+from .errors import CannotComplete, ModelError, NotApplicable, PellucidError, UsageError
+from .model import Model, Runner, call_args
+from .places import Place
+from .planner import Plan, Step
+from .points import Points
+from .progress import report
+from .rows import equal_groups, row_keys
+from .suffix import FullRoad, SuffixRoad, Unfit
+from .target import Target, read_tensor
+from .tree import Tree, is_float, leaves, map_leaves, refill, rows_of, take, unshare
+
+STRANGERS = (RuntimeError, ValueError, TypeError, LookupError, AttributeError, AssertionError, ArithmeticError, NotImplementedError)
+SUFFIX_PAYS = 10
+"""Rows from which recording a prefix (two to four whole rows of work) is worth it."""
+REMEMBERED = 200_000
+"""Values kept, so that a row which was asked once is not asked again."""
+
+
+@dataclass
+class Count:
+    """What was spent so far."""
+
+    forward: int = 0
+    backward: int = 0
+    seconds: float = 0.0
+    steps: list[Step] = field(default_factory=list)
+
+    def chunk(self) -> int:
+        """The chunk that most rows went through."""
+        rows: Counter[int] = Counter()
+        for s in self.steps:
+            rows[s.size] += s.size
+        return rows.most_common(1)[0][0] if rows else 0
+
+
+class Engine:
+    """Runs one question's model at one place, for one thread."""
+
+    def __init__(self, model: Model, x: Tree, target: Target, places: tuple[Place, ...], *, seed: int, batch_size: int | Plan | None, fan: int = 1) -> None:
+        self.model, self.x, self.target, self.places, self.seed, self.fan = model, unshare(x), target, places, seed, fan
+        self.size = rows_of(self.x) or 0
+        self.read = target.reads if target.reads is None or isinstance(target.reads, Place) else Place.parse(target.reads, dict.fromkeys(i.name for i in model.layers()))
+        self.slots = [i for i, (v, w) in enumerate(zip(leaves(x), leaves(self.x), strict=True)) if is_float(w) and w.ndim and v is w]
+        self.count = Count()
+        self.fixed = batch_size if isinstance(batch_size, int) else None
+        self.replay = iter(batch_size) if isinstance(batch_size, Plan) else None
+        self.notes: list[str] = []
+        self.resolved = False
+        self.out: Tensor | None = None
+        self.fx: Tensor | None = None
+        self._memo: dict[Any, Tensor] = {}
+        self._suffix: SuffixRoad | None = None
+        self._hold = contextlib.ExitStack()
+        self._runners: dict[bool, Runner] = {}
+        self._whole = False
+        self.above: Engine | None = None
+        """The same question at another place, which learns the outputs as well."""
+
+    def inherit(self, parent: "Engine", rows: Tensor | None = None) -> None:
+        """Goes on counting, recording and replaying where the parent does; with `rows`, knows those rows' outputs too."""
+        self.count, self.replay, self.notes, self.resolved = parent.count, parent.replay, parent.notes, parent.resolved
+        if rows is None:
+            self.target = parent.target
+        elif parent.out is not None and parent.fx is not None:
+            self.out, self.fx = parent.out[rows.to(parent.out.device)], parent.fx[rows.to(parent.fx.device)]
+
+    # -- runners ---------------------------------------------------------------------------------------------------
+
+    def close(self) -> None:
+        """Gives the shadows back."""
+        self._suffix, self._runners = None, {}
+        self._hold.close()
+
+    def _runner(self, channels_last: bool = False) -> Runner:
+        if channels_last not in self._runners:
+            self._runners[channels_last] = self._hold.enter_context(self.model.lease(channels_last))
+        return self._runners[channels_last]
+
+    @contextlib.contextmanager
+    def _care(self) -> Iterator[None]:
+        """The caller's random generators, cuDNN's settings and our clock."""
+        cuda = [self.model.device] if self.model.device.type == "cuda" else []
+        flags = torch.backends.cudnn.flags(enabled=False) if cuda and self.model.has(nn.RNNBase) else contextlib.nullcontext()
+        started = time.perf_counter()
+        with torch.random.fork_rng(devices=cuda), flags:  # type: ignore[no-untyped-call]
+            torch.manual_seed(self.seed)
+            try:
+                yield
+            finally:
+                self.count.seconds += time.perf_counter() - started
+
+    # -- running the model -----------------------------------------------------------------------------------------
+
+    def _inputs(self, rows: Tensor, parts: tuple[Tensor, ...] | None) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        """The call's arguments for these rows, with the explained leaves replaced where the place is the input."""
+        if parts is None or self.places:
+            return call_args(take(self.x, rows))
+        put = dict(zip(self.slots, parts, strict=True))
+        flat = [put[i] if i in put else take(v, rows) for i, v in enumerate(leaves(self.x))]
+        return call_args(refill(self.x, flat))
+
+    def _forward(self, step: Step, parts: tuple[Tensor, ...] | None, rows: Tensor) -> Tensor:
+        """What the target reads, of these rows, with `parts` at the place."""
+        parts = tuple(_layout(p, step.channels_last) for p in parts) if parts is not None else None
+        args, kwargs = self._inputs(rows, parts)
+        if step.channels_last:
+            args, kwargs = map_leaves(lambda v: _layout(v, True), (args, kwargs))
+        if parts is not None and self.places and self._suffix is not None:
+            out = self._guard(lambda: self._suffix(args, kwargs, parts[0], rows))  # type: ignore[misc]
+        else:
+            road = FullRoad(self._runner(step.channels_last), self.places, self.read)
+            out = self._guard(lambda: road(args, kwargs, parts if self.places and parts is not None else ()))
+        self.count.forward += len(rows)
+        return self._readable(out, len(rows))
+
+    def _guard(self, run: Callable[[], Any]) -> Any:
+        try:
+            return run()
+        except (PellucidError, torch.OutOfMemoryError, MemoryError, Unfit):
+            raise
+        except STRANGERS as e:
+            if "out of memory" in str(e).lower() or "not enough memory" in str(e).lower():
+                raise
+            shapes = ", ".join(f"{tuple(t.shape)} {str(t.dtype).removeprefix('torch.')}" for t in leaves(self.x) if isinstance(t, Tensor))
+            raise ModelError(f"{self.model.name} raised {type(e).__name__} on inputs of shape {shapes}: {str(e).strip() or 'no message'}") from e
+
+    def _readable(self, out: Any, n: int) -> Tensor:
+        tensor = read_tensor(out[0] if self.read is not None and isinstance(out, tuple) else out if self.read is not None else self.model.pick(out))
+        if tensor.ndim == 0 or len(tensor) != n:
+            raise ModelError(f"A target reads one row of outputs for each of {n} rows of inputs; {self.model.name} gave shape {tuple(tensor.shape)}. Mark inputs without a batch axis with pel.shared.")
+        return tensor
+
+    def _values(self, out: Tensor, rows: Tensor) -> Tensor:
+        """(n,) target values, finite."""
+        y = self.target.read(out, rows.to(out.device))
+        if not torch.isfinite(y.detach()).all():
+            bad = int(rows[int((~torch.isfinite(y.detach())).nonzero()[0, 0])])
+            raise CannotComplete(f"The target needs finite outputs; {self.model.name} gave {float(y.detach()[~torch.isfinite(y.detach())][0])} for row {bad}. Check the input's range and the model's dtype.")
+        return y
+
+    # -- sweeps ----------------------------------------------------------------------------------------------------
+
+    def _sweep(self, stage: str, n: int, work: Callable[[int, int, Step], None], grad: bool) -> None:
+        shapes = tuple(tuple(t.shape[1:]) for t in leaves(self.x) if isinstance(t, Tensor) and t.ndim)
+        key = (shapes, self.model.dtype, tuple(map(str, self.places)), str(self.read), grad, self._suffix is not None)
+        layouts = self._suffix is None and self.model.device.type != "mps" and Needs.MODULES in self.model.can and self._pictures() and self.model.has(nn.Conv2d)
+        numel = max((t[0].numel() for t in leaves(self.x) if isinstance(t, Tensor) and t.ndim and len(t)), default=1)
+        with self._care():
+            steps = self.model.planner.run(
+                key, n, work, numel=numel, layouts=layouts, device=self.model.device.type, fixed=self.fixed, replay=self.replay,
+                tick=lambda done: report(stage, done, n),
+            )
+        self.count.steps += steps
+
+    def _pictures(self) -> bool:
+        return any(isinstance(t, Tensor) and t.ndim == 4 for t in leaves(self.x))
+
+    def _units(self, points: Points, start: int, stop: int) -> tuple[tuple[Tensor, ...], Tensor, Tensor]:
+        u = torch.arange(start, stop)
+        s, rows = u // self.size, u % self.size
+        return tuple(leaves(points.make(s, rows))), s, rows
+
+    def _settled(self) -> None:
+        """The target in numbers, whatever it takes."""
+        if not self.resolved:
+            self.ready()
+
+    def ready(self) -> None:
+        """The target in numbers, and the outputs at the rows themselves; asked once."""
+        if self.out is None:
+            box: list[Tensor] = []
+
+            def work(i: int, j: int, step: Step) -> None:
+                with torch.inference_mode():
+                    box.append(self._forward(step, None, torch.arange(i, j)).detach())
+
+            self._sweep("model", self.size, work, grad=False)
+            self.settle(torch.cat(box))
+
+    def settle(self, out: Tensor) -> None:
+        """Fixes the target on the outputs of the question's own rows."""
+        self.out = out.clone()
+        if self.above is not None and self.above.out is None:
+            self.above.settle(out)
+        if not self.resolved:
+            self.target, self.resolved = self.target.resolve(self.out, self.model.labels if self.read is None else None), True
+        with torch.no_grad():
+            self.fx = self._values(self.out, torch.arange(self.size)).detach()
+
+    def value(self, points: Points) -> Tensor:
+        """(n, B) target values; equal rows are asked once."""
+        self._settled()
+        self._enter_suffix(points.n * self.size)
+        box: list[Tensor] = []
+
+        def work(i: int, j: int, step: Step) -> None:
+            with torch.inference_mode():
+                parts, _, rows = self._units(points, i, j)
+                box.append(self._remembered(parts, rows, step).clone())
+
+        self._sweep("values", points.n * self.size, work, grad=False)
+        return torch.cat(box).reshape(points.n, self.size).to(self.model.device)
+
+    def _remembered(self, parts: tuple[Tensor, ...], rows: Tensor, step: Step) -> Tensor:
+        """Values of a chunk, from memory where the same row was asked before."""
+        if self.model.training:
+            return self._values(self._forward(step, parts, rows), rows).cpu()
+        keys = row_keys(parts, rows)
+        fresh = {k: i for i, k in reversed(list(enumerate(keys))) if k not in self._memo}
+        if fresh:
+            pick = torch.tensor(sorted(fresh.values()))
+            new = take(parts, pick) if len(pick) < len(rows) else parts
+            y = self._values(self._forward(step, new, rows[pick]), rows[pick]).cpu()
+            if len(self._memo) + len(y) > REMEMBERED:
+                self._memo.clear()
+            known = dict(zip((keys[int(i)] for i in pick), y, strict=True))
+            self._memo.update(known)
+            return torch.stack([known[k] if k in known else self._memo[k] for k in keys])
+        return torch.stack([self._memo[k] for k in keys])
+
+    def outputs(self, points: Points) -> Tensor:
+        """(n, B, ...) whole outputs, for many targets that share the forwards."""
+        self._settled()
+        self._enter_suffix(points.n * self.size)
+        box: list[Tensor] = []
+
+        def work(i: int, j: int, step: Step) -> None:
+            with torch.inference_mode():
+                parts, _, rows = self._units(points, i, j)
+                y = self._forward(step, parts, rows)
+            box.append(y.clone())
+
+        self._sweep("outputs", points.n * self.size, work, grad=False)
+        out = torch.cat(box)
+        return out.reshape(points.n, self.size, *out.shape[1:])
+
+    def grad(self, points: Points, fold: Callable[[tuple[Tensor, ...], Tensor, Tensor], None]) -> None:
+        """Gradients of every unit, handed chunk by chunk to `fold(gradients, samples, rows)`."""
+        self._need_gradient()
+        self._settled()
+        self._enter_suffix(points.n * self.size)
+
+        def work(i: int, j: int, step: Step) -> None:
+            parts, s, rows = self._units(points, i, j)
+            fold(self._pulled(parts, rows, step), s, rows)
+
+        self._sweep("gradients", points.n * self.size, work, grad=True)
+
+    def _need_gradient(self) -> None:
+        if Needs.GRADIENT not in self.model.can:
+            raise NotApplicable(f"A gradient needs a model that autograd sees through; {self.model.name} is a plain callable. Use a method that asks for values only, such as occlusion, or pel.wrap(f, differentiable=True).")
+
+    def _pulled(self, parts: tuple[Tensor, ...], rows: Tensor, step: Step) -> tuple[Tensor, ...]:
+        """Gradients of one chunk; rows that differ only in their target share a forward."""
+        groups = equal_groups(parts, rows // self.fan) if self.fan > 1 else None
+        if groups is None:
+            leaf = tuple(_leaf(p) for p in parts)
+            with torch.enable_grad():
+                y = self._values(self._forward(step, leaf, rows), rows)
+                return self._pull(y.sum(), leaf, keep=False)
+        first, inverse, turn = groups
+        leaf = tuple(_leaf(p.index_select(0, first)) for p in parts)
+        found = tuple(torch.empty_like(p) for p in parts)
+        with torch.enable_grad():
+            y = self._values(self._forward(step, leaf, rows[first]).index_select(0, inverse), rows)
+            for k in range(int(turn.max()) + 1):
+                mine = (turn == k).nonzero()[:, 0]
+                for f, g in zip(found, self._pull(y[mine].sum(), leaf, keep=True), strict=True):
+                    f[mine] = g[inverse[mine]]
+        return found
+
+    def _pull(self, y: Tensor, to: tuple[Tensor, ...], keep: bool) -> tuple[Tensor, ...]:
+        where = ", ".join(map(str, self.places)) or "the input"
+        if not y.requires_grad:
+            raise NotApplicable(f"A gradient needs a target that depends differentiably on {where}; this one does not (an argmax, a rounding, a detach or no_grad lies between, or the target is read before that place).")
+        grads = torch.autograd.grad(y, to, retain_graph=keep, allow_unused=True)
+        if all(g is None for g in grads):
+            raise NotApplicable(f"A gradient needs a target that depends on {where}; this target does not. Choose a layer that comes before what the target reads.")
+        self.count.backward += len(to[0])
+        return tuple(torch.zeros_like(t) if g is None else g for g, t in zip(grads, to, strict=True))
+
+    # -- the point itself --------------------------------------------------------------------------------------------
+
+    def points(self, x: Tree | None = None) -> tuple[Tensor, ...]:
+        """The values at the places, for the question's rows or for others of the same number."""
+        source = self.x if x is None else unshare(x)
+        if not self.places:
+            flat = leaves(source)
+            return tuple(flat[i] for i in self.slots)
+        box: list[tuple[Tensor, ...]] = []
+
+        def work(i: int, j: int, step: Step) -> None:
+            args, kwargs = call_args(take(source, torch.arange(i, j)))
+            with torch.no_grad():
+                got = self._guard(lambda: FullRoad(self._runner(), self.places, None).points(args, kwargs))
+            self.count.forward += j - i
+            box.append(tuple(t.detach() for t in got))
+
+        self._sweep("layer", self.size, work, grad=False)
+        return tuple(torch.cat(ts) for ts in zip(*box, strict=True))
+
+    def tap(self) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...]]:
+        """(values, gradients) at the places, from one forward pass of the question's own rows."""
+        self._need_gradient()
+        if not self.places and not self.slots:
+            raise NotApplicable("The inputs hold no floating-point tensor to differentiate; explain an embedding layer (at=...).")
+        points: list[tuple[Tensor, ...]] = []
+        grads: list[tuple[Tensor, ...]] = []
+        outs: list[Tensor] = []
+
+        def work(i: int, j: int, step: Step) -> None:
+            p, g, o = self._tapped(torch.arange(i, j), step)
+            points.append(p), grads.append(g), outs.append(o)
+
+        self._sweep("gradients", self.size, work, grad=True)
+        if self.out is None:
+            self.settle(torch.cat(outs))
+        return tuple(torch.cat(t) for t in zip(*points, strict=True)), tuple(torch.cat(t) for t in zip(*grads, strict=True))
+
+    def _tapped(self, rows: Tensor, step: Step) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...], Tensor]:
+        with torch.enable_grad():
+            if self.places:
+                args, kwargs = map_leaves(lambda v: _layout(v, step.channels_last), call_args(take(self.x, rows)))
+                road = FullRoad(self._runner(step.channels_last), self.places, self.read)
+                leaf, out = self._guard(lambda: road.tap(args, kwargs))
+                self.count.forward += len(rows)
+                out = self._readable(out, len(rows))
+            else:
+                flat = leaves(self.x)
+                leaf = tuple(_leaf(take(flat[i], rows)) for i in self.slots)
+                out = self._forward(step, leaf, rows)
+            grads = self._pull(self._own_values(out, rows).sum(), leaf, keep=False)
+        return tuple(t.detach().contiguous() for t in leaf), tuple(g.contiguous() for g in grads), out.detach()
+
+    def _own_values(self, out: Tensor, rows: Tensor) -> Tensor:
+        """Target values before the target is settled: a prediction is read off these rows' own outputs."""
+        if self.resolved:
+            return self._values(out, rows)
+        labels = self.model.labels if self.read is None else None
+        whole = out.detach().new_zeros(self.size, *out.shape[1:])
+        whole[rows.to(out.device)] = out.detach()
+        held, self.target = self.target, self.target.resolve(whole, labels)
+        try:
+            return self._values(out, rows)
+        finally:
+            self.target = held
+
+    # -- suffix ------------------------------------------------------------------------------------------------------
+
+    def _enter_suffix(self, n: int) -> None:
+        """Records what lies below the layer once, where that pays; the whole forward is the road where it does not fit."""
+        if self._suffix is not None or self._whole or len(self.places) != 1 or n < SUFFIX_PAYS or self.model.training:
+            return
+        args, kwargs = call_args(self.x)
+        try:
+            with self._care():
+                self._suffix = self._guard(lambda: SuffixRoad(self._runner(), self.places[0], args, kwargs, self.read))
+            self.count.forward += self.size
+        except (Unfit, ModelError, UsageError) as why:
+            self._whole = True
+            self.notes.append(f"the whole network was run for each point: {why}")
+
+
+def _leaf(t: Tensor) -> Tensor:
+    return t.detach().clone().requires_grad_(True)
+
+
+def _layout(v: Any, channels_last: bool) -> Any:
+    return v.contiguous(memory_format=torch.channels_last) if channels_last and isinstance(v, Tensor) and v.ndim == 4 else v

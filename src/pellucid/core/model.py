@@ -1,0 +1,158 @@
+"""What is explained: a model, with its labels, its preprocessing and what it can do. One adapter a backend fills this in."""
+
+import contextlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+
+from .card import Needs
+from .errors import ModelError, UsageError
+from .planner import Planner
+from .tree import Tree, each, is_float, leaves, map_leaves, paths, unshare
+
+
+class Preprocess(Protocol):
+    """How a picture becomes what the model takes, and back."""
+
+    def __call__(self, image: Any) -> Tensor: ...
+
+    def inverse(self, x: Tensor) -> Tensor:
+        """(B, C, H, W) inputs as (B, H, W, 3) bytes."""
+        ...
+
+
+class Runner(Protocol):
+    """Something that runs the model's function while nobody else does: a shadow, or the object itself under a lock."""
+
+    module: Any
+    names: Mapping[str, Any]
+
+    def run(self, handler: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any: ...
+
+
+@dataclass(frozen=True)
+class LayerInfo:
+    """One layer as it was seen in a forward pass: its name, its kind, and the shape of its value for one row."""
+
+    name: str
+    kind: str
+    shape: tuple[int, ...] | None
+    calls: int = 1
+
+
+class Model:
+    """What is explained. Made by `pel.wrap` or `pel.load`; an adapter fills in how it is run."""
+
+    can: Needs = Needs.VALUE
+    device: torch.device = torch.device("cpu")
+    dtype: torch.dtype | None = None
+    training: bool = False
+
+    def __init__(self, name: str, labels: Sequence[str] | None = None, preprocess: Preprocess | None = None, output: int | str | None = None, spec: str = "") -> None:
+        self.name, self.labels, self.preprocess, self.output, self.spec = name, list(labels) if labels is not None else None, preprocess, output, spec
+        self.planner = Planner()
+
+    def __repr__(self) -> str:
+        return f"Model({self.name!r}, {self.can})"
+
+    @contextlib.contextmanager
+    def lease(self, channels_last: bool = False) -> Iterator[Runner]:
+        """A runner for this thread alone."""
+        raise NotImplementedError
+        yield
+
+    def layers(self, x: Tree | None = None) -> list[LayerInfo]:
+        """The layers by name, in the order of a forward pass on `x`, with the shape of one row's value."""
+        return []
+
+    def layer_name(self, layer: Any) -> str | None:
+        """The name of a layer that is given as the user's own object; None where it is no part of the model."""
+        return None
+
+    def digest(self) -> str:
+        """A short hash of the weights."""
+        return ""
+
+    def has(self, kind: type) -> bool:
+        """Whether the model holds a layer of this kind."""
+        return False
+
+    def pick(self, out: Tree) -> Tensor:
+        """The tensor that targets read, out of all that the model gives."""
+        if isinstance(out, Tensor):
+            return out
+        if self.output is not None:
+            return self._picked(out)
+        if isinstance(getattr(out, "logits", None), Tensor):
+            return out.logits
+        found = [(p, leaf) for p, leaf in paths(out) if is_float(leaf)]
+        if isinstance(out, Mapping) and "logits" in out:
+            return out["logits"]
+        if len(found) == 1:
+            return found[0][1]
+        if not found:
+            raise ModelError(f"A target reads a floating-point tensor; {self.name} gave {type(out).__name__} without one. Wrap it so that it returns logits.")
+        where = ", ".join(".".join(map(str, p)) for p, _ in found)
+        first = found[0][0][0]
+        raise ModelError(f"A target reads one tensor; {self.name} gave a {type(out).__name__} with {len(found)} ({where}). Say which: pel.wrap(model, output={first!r}).")
+
+    def _picked(self, out: Tree) -> Tensor:
+        key = self.output
+        try:
+            value = getattr(out, key) if isinstance(key, str) and hasattr(out, key) else out[key]
+        except (KeyError, IndexError, TypeError):
+            raise ModelError(f"{self.name} was wrapped with output={key!r}; its output, a {type(out).__name__}, has no such part.") from None
+        if not isinstance(value, Tensor):
+            raise ModelError(f"output={key!r} of {self.name} needs to be a tensor; got {type(value).__name__}.")
+        return value
+
+    def prepare(self, inputs: Any) -> Tree:
+        """Inputs as the model takes them: pictures preprocessed, arrays as tensors, on the model's device and in its dtype."""
+        if self.preprocess is not None and _is_picture(inputs):
+            inputs = self.preprocess(inputs)
+        elif isinstance(inputs, (str, bytes)) or hasattr(inputs, "__fspath__"):
+            raise UsageError(f"{self.name} has no preprocessing for files, so it needs tensors or arrays; got {inputs!r}. Give preprocess= to pel.wrap.")
+        elif self.preprocess is not None and isinstance(inputs, (list, tuple)) and inputs and all(_is_picture(i) for i in inputs):
+            inputs = torch.cat([self.preprocess(i) for i in inputs])
+        return each(self._place, _arrays(inputs)) if leaves(inputs) else inputs
+
+    def _place(self, leaf: Any) -> Any:
+        if not isinstance(leaf, Tensor):
+            return leaf
+        leaf = leaf.detach()
+        if is_float(leaf) and self.dtype is not None and self.dtype != leaf.dtype:
+            leaf = leaf.to(self.dtype)
+        return leaf.to(self.device)
+
+
+def _is_picture(inputs: Any) -> bool:
+    """A path, a PIL image, or an array of bytes with three axes."""
+    if isinstance(inputs, str) or hasattr(inputs, "__fspath__"):
+        return True
+    if isinstance(inputs, Tensor):
+        return False
+    shape, dtype = getattr(inputs, "shape", None), str(getattr(inputs, "dtype", ""))
+    return hasattr(inputs, "convert") and hasattr(inputs, "getbands") or (shape is not None and len(shape) == 3 and dtype == "uint8")
+
+
+def _arrays(tree: Tree) -> Tree:
+    def leaf(v: Any) -> Any:
+        return torch.as_tensor(v) if hasattr(v, "__array__") and not isinstance(v, Tensor) and hasattr(v, "dtype") else v
+
+    return map_leaves(leaf, tree)
+
+
+def call_args(x: Tree) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """How a tree of inputs is handed to the model: a tuple as arguments, a mapping as keywords, all else as one argument."""
+    x = unshare(x)
+    if isinstance(x, Mapping):
+        return (), dict(x)
+    if isinstance(x, (tuple, list)) and not hasattr(x, "_fields"):
+        return tuple(x), {}
+    return (x,), {}
+
+
+Function = Callable[..., Any]

@@ -1,0 +1,145 @@
+"""The kinds of procedure. The author writes the mathematics; the base class checks, runs, verifies and records."""
+
+import dataclasses
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+
+from .card import Card, Promise, check_parameters
+from .catalogue import name_of
+from .errors import CannotComplete, NotApplicable, PellucidError
+from .explanation import Cost, Explanation
+from .planner import Plan
+from .provenance import describe
+from .question import Question, Samples
+from .tree import Tree, each, leaves
+
+
+@dataclass(frozen=True)
+class Values:
+    """What a method computed: values shaped like the point; where it samples, their standard error.
+
+    `convergence` is (B,): how alike the map is to the map from half the work (rank correlation, 1: the same).
+    """
+
+    values: Tree
+    error: Tree | None = None
+    notes: tuple[str, ...] = ()
+    convergence: Tensor | None = None
+    at: str | None = None
+    signed: bool = True
+
+
+@dataclass(frozen=True, kw_only=True)
+class Procedure:
+    """A value: parameters and one verb."""
+
+    card: ClassVar[Card]
+
+    def __post_init__(self) -> None:
+        check_parameters(self)
+
+    @property
+    def name(self) -> str:
+        """The catalogue's name."""
+        return name_of(self)
+
+    def parameters(self) -> dict[str, Any]:
+        """The parameters by name."""
+        return {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
+
+
+class Method(Procedure):
+    """Gives every part of the input, or of a layer, its share in the answer."""
+
+    def attribute(self, q: Question) -> Values:
+        """The mathematics."""
+        raise NotImplementedError
+
+    def shaped(self, q: Question) -> list[tuple[int, ...]] | None:
+        """The shapes that the values must have; None where the method chooses its own grid."""
+        return [tuple(t.shape) for t in leaves(q.point)]
+
+    def __call__(self, q: Question) -> Explanation:
+        """Asks the question: checks needs, runs, verifies, and records how the answer came about."""
+        self._check_needs(q)
+        q = q.fresh()
+        try:
+            found = self._averaged(q) if isinstance(q.baseline, Samples) and self.card.baseline else self.attribute(q)
+            self._verify(q, found)
+            return self._explanation(q, found)
+        finally:
+            q.close()
+
+    def _check_needs(self, q: Question) -> None:
+        lacking = self.card.needs & ~q.model.can
+        if lacking:
+            words = ", ".join(n.name.lower() for n in type(lacking) if n in lacking and n.name)
+            raise NotApplicable(f"{self.name} needs a model that offers {words}; {q.model.name} does not. `pellucid list methods` shows what each method needs.")
+
+    def _averaged(self, q: Question) -> Values:
+        """The mean over many baselines, with its standard error."""
+        mean: Tree = None
+        square: Tree = None
+        samples: Samples = q.baseline
+        for k in range(samples.n):
+            one = dataclasses.replace(q, baseline=tuple(p[k] for p in samples.parts), _local=q._local)
+            q._local.__dict__.pop("start", None)
+            v = self.attribute(one).values
+            delta = v if mean is None else each(torch.sub, v, mean)
+            square = each(torch.zeros_like, v) if mean is None else square
+            mean = v if mean is None else each(lambda m, d, n=k + 1: m + d / n, mean, delta)
+            square = each(lambda s, d, w, m: s + d * (w - m), square, delta, v, mean)
+        error = each(lambda s: (s / max(samples.n - 1, 1) / samples.n).sqrt(), square)
+        return Values(mean, error=error if samples.n > 1 else None, notes=(f"averaged over {samples.n} baselines",))
+
+    def _verify(self, q: Question, found: Values) -> None:
+        shapes = self.shaped(q)
+        got = [tuple(t.shape) for t in leaves(found.values)]
+        if shapes is not None and got != shapes:
+            raise CannotComplete(f"{self.name} needs values shaped like the point, {shapes}; it made {got}. This is a fault of the method.")
+        for t in leaves(found.values):
+            if not torch.isfinite(t).all():
+                raise CannotComplete(f"{self.name} came out with {int((~torch.isfinite(t)).sum())} values that are not finite. Likely causes: a 16-bit model (try float32), an input far out of range, or a gradient that overflows.")
+
+    def _explanation(self, q: Question, found: Values) -> Explanation:
+        complete = Promise.COMPLETE in self.card.promises and not isinstance(q.baseline, Samples)
+        total = q.target_values()
+        base = q.value(q.start) if complete else None
+        gap = sum_of(found.values) - (total - base) if base is not None else None
+        count = q.cost()
+        cost = Cost(count.forward, count.backward, count.seconds, count.chunk(), str(Plan(count.steps)))
+        return Explanation(values=found.values, method=self.name, parameters=self.parameters(), total=total, cost=cost, base=base, gap=gap, error=found.error,
+                           convergence=found.convergence, signed=self.card.signed and found.signed, question=q.fresh(), **describe(q, found, self.card))
+
+
+def sum_of(values: Tree) -> Tensor:
+    """(B,) the sum of each row's values, in double precision."""
+    return sum(t.double().flatten(1).sum(1) for t in leaves(values)).to(leaves(values)[0].dtype)  # type: ignore[union-attr]
+
+
+@dataclass(frozen=True)
+class Scores:
+    """What a metric found: a number a row, and one sentence."""
+
+    values: Tensor
+    sentence: str = ""
+
+
+class Metric(Procedure):
+    """Tests an explanation; gives every row a number."""
+
+    def score(self, e: Explanation) -> Scores:
+        """The mathematics."""
+        raise NotImplementedError
+
+    def __call__(self, e: Explanation) -> Scores:
+        """Scores an explanation, whose question must still be live."""
+        if e.question is None:
+            raise NotApplicable(f"{self.name} needs to ask the model again; this explanation was loaded from a file and has no live question. Use pel.assess(model, x, values, target).")
+        found = self.score(e)
+        if found.values.shape != (len(e),):
+            raise PellucidError(f"{self.name} needs one score for each of {len(e)} rows; it made {tuple(found.values.shape)}.")
+        return found

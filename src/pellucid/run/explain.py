@@ -1,0 +1,100 @@
+"""`pel.explain` and `pel.assess`: a question, a method, its evidence, in one call."""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ..backends import load, wrap
+from ..core import catalogue
+from ..core.card import Card
+from ..core.errors import UsageError
+from ..core.evidence import Cost
+from ..core.explanation import Explanation
+from ..core.model import Model
+from ..core.procedure import Method, Values
+from ..core.progress import Watcher, watching
+from ..core.provenance import describe
+from ..core.question import Question, ask
+from ..core.tree import Tree, each, leaves
+from .advice import advise
+
+LEVELS = ("none", "basic", "full")
+
+
+def explain(
+    model: Any, inputs: Any, *, method: str | Method = "auto", target: Any = None, at: Any = None, baseline: Any = None, evidence: str = "basic",
+    ids: Any = None, seed: int = 0, batch_size: Any = None, progress: Watcher | None = None, **parameters: Any,
+) -> Explanation:
+    """Why did the model answer as it did?
+
+    `model` is a Model, an nn.Module, a callable or a name; `inputs` a batch (rows first), a tree of batches, or a picture.
+    `target` None is the model's own prediction. `at` explains a layer instead of the input. `evidence` is "none",
+    "basic" (about 130 forward rows for a picture) or "full". Other keywords are the method's parameters.
+    """
+    if evidence not in LEVELS:
+        raise UsageError(f"evidence needs to be one of {', '.join(LEVELS)}; got {evidence!r}.")
+    q = ask(_model(model), inputs, target, at, baseline, ids, seed, batch_size)
+    chosen, reason = _method(method, q, parameters)
+    with watching(progress):
+        e = chosen(q)
+        if reason:
+            e = _noted(e, reason)
+        return e if evidence == "none" else _with_evidence(e, chosen, evidence)
+
+
+def assess(model: Any, inputs: Any, values: Any, target: Any = None, *, at: Any = None, evidence: str = "basic", seed: int = 0, progress: Watcher | None = None) -> Explanation:
+    """Can a map that was made elsewhere be trusted? The same evidence, for values shaped like the input or (B, H, W)."""
+    q = ask(_model(model), inputs, target, at, None, None, seed, None)
+    with watching(progress):
+        found = Values(_fitted(values, q), notes=("the values were made elsewhere",))
+        card = Card(title="made elsewhere", paper="")
+        e = Explanation(values=found.values, method="elsewhere", parameters={}, total=q.target_values(), cost=Cost(), question=q, **describe(q, found, card))
+        return _with_evidence(e, None, evidence)
+
+
+def _with_evidence(e: Explanation, method: Method | None, level: str) -> Explanation:
+    from ..metrics._evidence import gather
+
+    q = e.question.fresh()
+    try:
+        return e.with_(evidence=gather(q, e, method, level))
+    finally:
+        q.close()
+
+
+def _model(model: Any) -> Model:
+    return load(model) if isinstance(model, str) else wrap(model)
+
+
+def _method(method: str | Method, q: Question, parameters: dict[str, Any]) -> tuple[Method, str]:
+    if isinstance(method, Method):
+        if parameters:
+            raise UsageError(f"Parameters go into the method itself; got {', '.join(parameters)} beside a {type(method).__name__}.")
+        return method, ""
+    if isinstance(method, str) and method == "auto":
+        advice = advise(q)
+        return catalogue.make("methods", advice.method, **parameters), advice.reason
+    if not isinstance(method, str):
+        raise UsageError(f"method needs a name or a Method; got {type(method).__name__}.")
+    return catalogue.make("methods", method, **parameters), ""
+
+
+def _noted(e: Explanation, note: str) -> Explanation:
+    return e.with_(provenance={**e.provenance, "notes": [note, *e.provenance["notes"]]})
+
+
+def _fitted(values: Any, q: Question) -> Tree:
+    """Values as a tensor like the point; (H, W) and (B, H, W) maps get the channel axis."""
+    point = q.point
+    if not isinstance(point, Tensor):
+        return each(lambda v: torch.as_tensor(v).detach(), values)
+    v = torch.as_tensor(values).detach()
+    if point.ndim == 4:
+        v = v[None, None] if v.ndim == 2 else v[:, None] if v.ndim == 3 and len(v) == len(point) and v.shape[1:] == point.shape[2:] else v
+    fits = v.shape == point.shape or (point.ndim == 4 and v.ndim == 4 and len(v) == len(point) and v.shape[1] == 1)
+    if not fits:
+        raise UsageError(f"assess needs values shaped like the input, {tuple(point.shape)}, or one map a row; got {tuple(v.shape)}.")
+    if not all(torch.isfinite(t).all() for t in leaves(v)):
+        raise UsageError("assess needs finite values; these hold NaN or infinity.")
+    return v
