@@ -118,5 +118,3 @@ def _try(name: str, check: Callable[[], str]) -> Line:
         return Line(name, check())
     except (PellucidError, ImportError, TypeError, AttributeError) as e:
         return Line(name, f"{type(e).__name__}: {e}", False)
-
-

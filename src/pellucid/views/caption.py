@@ -1,5 +1,6 @@
 """What a picture's title says: method, parameters, place, target, baseline, seed."""
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -8,6 +9,9 @@ from ..core import catalogue
 
 if TYPE_CHECKING:
     from ..core.explanation import Explanation
+
+
+_NUMBERS = re.compile(r" \(\d+\)")
 
 
 @dataclass(frozen=True)
@@ -67,8 +71,7 @@ def _plain(value: Any) -> str:
 
 def short_target(target: str) -> str:
     """ "espresso" for "espresso (967)": what fits beside a colour bar."""
-    head, _, tail = target.rpartition(" (")
-    return head if head and tail.rstrip(")").isdigit() else target
+    return _NUMBERS.sub("", target)
 
 
 def number(value: float | None, digits: int = 3) -> str:

@@ -67,13 +67,13 @@ class Drawing:
     ylabel: str
 
 
-def curve(reading: "Reading", width: int = 340, height: int = 190) -> Drawing | None:
+def curve(reading: "Reading", width: int = 340, height: int = 160) -> Drawing | None:
     """A reading's curve, laid out; None where it has none."""
     told = reading.curve or {}
     points = [(x, y) for x, y in zip(told.get("x", ()), told.get("y", ()), strict=False) if math.isfinite(x) and math.isfinite(y)]
     if len(points) < 2:
         return None
-    left, right, top, bottom = 44, width - 12, 26, height - 34
+    left, right, top, bottom = 44, width - 12, 12, height - 22
     (x0, x1), (y0, y1) = _span([p[0] for p in points]), _span([p[1] for p in points])
 
     def up(y: float) -> str:

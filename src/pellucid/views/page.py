@@ -33,14 +33,15 @@ def page(explanations: "Sequence[Explanation]") -> str:
 
 def _articles(explanations: "Sequence[Explanation]") -> list[list[str]]:
     """Every row's article, with the pictures as large as the page has room for; rows without room are left out."""
-    pages: list[list[str]] = []
-    for side in SIDES:
-        pages = [[article(e, row, side, heading=2 if len(explanations) * len(e.target) > 1 else 3) for row in range(len(e.target))] for e in explanations]
-        if sum(len(a) for p in pages for a in p) <= ROOM:
-            return pages
-    room, kept = ROOM, []
-    for articles in pages:
-        kept.append([a for a in articles if (room := room - len(a)) > 0])
+    side = next((s for s in SIDES if sum(len(article(e, 0, s)) * len(e.target) for e in explanations) <= ROOM), SIDES[-1])
+    room, kept = ROOM, list[list[str]]()
+    for e in explanations:
+        kept.append([])
+        for row in range(len(e.target)):
+            made = article(e, row, side, heading=2) if room > 0 else ""
+            room -= len(made)
+            if made and room > 0:
+                kept[-1].append(made)
     return kept
 
 
@@ -64,7 +65,7 @@ def _section(e: "Explanation", articles: list[str]) -> dict[str, Any]:
     asked = f"{method_title(e.method)} asks: {entry.summary}" if entry and entry.summary else ""
     return {
         "articles": articles, "left_out": len(e.target) - len(articles), "verdict": verdict(e, 0), "limits": limits(e), "asked": asked,
-        "units": told, "command": e.provenance.get("command"), "python": e.provenance.get("code"), "facts": facts(e), "notes": e.provenance.get("notes", []),
+        "units": f"Units: {told}" if told else "", "command": e.provenance.get("command"), "python": e.provenance.get("code"), "facts": facts(e), "notes": e.provenance.get("notes", []),
     }  # fmt: skip
 
 

@@ -76,8 +76,15 @@ def _outline(smooth: Floats, most: float, raises: bool) -> Iterator[Outline]:
         return
     padded = np.pad(smooth, 1, constant_values=0.0)
     lines = Figure().add_subplot().contour(padded, [most / 2]).allsegs[0]
+    sizes = [_area(line) for line in lines]
+    lines = [line for line, size in zip(lines, sizes, strict=True) if size >= max(sizes) / 10]
     y, x = np.unravel_index(int(smooth.argmax()), smooth.shape)
     yield Outline(raises, tuple(np.asarray(line) - 1 for line in lines), (float(x), float(y)))
+
+
+def _area(line: Floats) -> float:
+    x, y = line[:, 0], line[:, 1]
+    return float(abs(x @ np.roll(y, 1) - y @ np.roll(x, 1)) / 2)
 
 
 def scaled(outline: Outline, side: int) -> dict[str, Any]:
