@@ -14,7 +14,7 @@ class _Bare:
     names: Mapping[str, Any] = {}
 
     def __init__(self, function: Function) -> None:
-        self.module = function
+        self.module, self.once = function, set[str]()
 
     def run(self, handler: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
         return self.module(*args, **kwargs)

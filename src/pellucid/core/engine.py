@@ -125,8 +125,9 @@ class Engine:
         if parts is not None and self.places and self._suffix is not None:
             out = self._guard(lambda: self._suffix(args, kwargs, parts[0], rows))  # type: ignore[misc]
         else:
-            road = FullRoad(self._runner(step.channels_last), self.places, self.read)
-            out = self._guard(lambda: road(args, kwargs, parts if self.places and parts is not None else ()))
+            inside = self.places if parts is not None else ()
+            road = FullRoad(self._runner(step.channels_last), inside, self.read)
+            out = self._guard(lambda: road(args, kwargs, parts if inside and parts is not None else ()))
         self.count.forward += len(rows)
         return self._readable(out, len(rows))
 

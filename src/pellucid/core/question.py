@@ -255,13 +255,13 @@ class Question:
         return Points(len(t), make)
 
     def noise(self, s: Tensor, rows: Tensor) -> Tree:
-        """Standard normal noise for samples `s` of rows `rows`, the same wherever a row lies in a batch."""
+        """Standard normal noise for samples `s` of rows `rows`, the same wherever a row lies in a batch and in every precision."""
         parts = leaves(self.point)
         columns: list[list[Tensor]] = [[] for _ in parts]
         for i, r in zip(s.tolist(), rows.tolist(), strict=True):
             g = torch.Generator().manual_seed(row_seed(self.seed, self.ids[r], i))
             for column, p in zip(columns, parts, strict=True):
-                column.append(torch.randn(p.shape[1:], generator=g, dtype=p.dtype if p.dtype == torch.float64 else torch.float32).to(p))
+                column.append(torch.randn(p.shape[1:], generator=g, dtype=torch.float32).to(p))
         return self.pack([torch.stack(c) for c in columns])
 
     def resolved_target(self) -> Target:

@@ -1,0 +1,86 @@
+"""What the whole catalogue is put through: every method, with every switch, at the input, at a layer and of a neuron."""
+
+import dataclasses
+from typing import Any
+
+from models import Subject, subjects
+
+from pellucid.backends import wrap
+from pellucid.core import catalogue
+from pellucid.core.errors import NotApplicable
+from pellucid.core.explanation import Explanation
+from pellucid.core.procedure import Method
+from pellucid.core.question import Question, ask
+from pellucid.core.target import Neuron
+
+QUICK = {"samples": 4}
+"""Parameters that only cost time."""
+
+PLACES = ("input", "layer", "neuron")
+SUBJECTS = subjects()
+
+
+def quick(name: str, **parameters: Any) -> Method:
+    """A method of the catalogue as it comes, less what only costs time."""
+    known = {f.name for f in catalogue.entries("methods")[name].fields}
+    return catalogue.make("methods", name, **{k: v for k, v in QUICK.items() if k in known} | parameters)
+
+
+def variants() -> dict[str, Method]:
+    """Every method as it comes, and once for every switch turned, every choice made, every method wrapped."""
+    found: dict[str, Method] = {}
+    for name, entry in catalogue.entries("methods").items():
+        found[name] = quick(name)
+        for f in entry.fields:
+            for value in _others(f):
+                found[f"{name} {f.name}={value}"] = quick(name, **{f.name: value})
+        if entry.card.wraps:
+            inside = [n for n, e in catalogue.entries("methods").items() if not e.card.wraps]
+            found |= {f"{name} of {n}": quick(name, method=n) for n in inside}
+    return found
+
+
+def _others(f: catalogue.Field) -> list[Any]:
+    if isinstance(f.default, bool):
+        return [not f.default]
+    if f.choices and f.ge is not None:
+        return [max(int(f.ge), 5)]
+    return [c for c in f.choices or () if c != f.default]
+
+
+METHODS = {name: quick(name) for name in catalogue.entries("methods")}
+VARIANTS = variants()
+
+
+def question(subject: Subject = SUBJECTS["pictures"], place: str = "input", model: Any = None, **changes: Any) -> Question:
+    """The subject's question at that place; a list of classes, one a row, unless a neuron is asked for."""
+    target: Any = [0, 1, 2]
+    if place == "neuron":
+        target = Neuron(*subject.unit)
+    asked = {"target": target, "at": subject.layer if place == "layer" else None, "batch_size": 8, "ids": ("p", "q", "r")} | changes
+    return ask(wrap(subject.net()) if model is None else model, subject.x, **asked)
+
+
+def explained(method: Method, subject: Subject, place: str, **changes: Any) -> Explanation | None:
+    """The explanation; None where the method looks for a grid and the subject has none there, which it must say."""
+    q = question(subject, place, **changes)
+    if place in subject.grid or not looks_at_a_grid(method):
+        return method(q)
+    try:
+        method(q)
+    except NotApplicable as sentence:
+        told = str(sentence)
+        if "grid" not in told or "integrated-gradients" not in told and "at=" not in told:
+            raise AssertionError(f"a refusal needs to say what is lacking and what to do: {told}") from None
+        return None
+    raise AssertionError(f"{method} needs a grid and answered {place} of a subject without one")
+
+
+def looks_at_a_grid(method: Method) -> bool:
+    """Class activation maps, and wrappers around them."""
+    inner = getattr(method, "inner", lambda: method)()
+    return inner.name == "grad-cam"
+
+
+def with_(method: Method, **changes: Any) -> Method:
+    return dataclasses.replace(method, **changes)

@@ -1,0 +1,117 @@
+"""Every method answers at the input, at a layer and of a neuron, on every kind of network, with values of the right shape."""
+
+import pytest
+import torch
+from models import made, normal
+
+from conformance.subjects import METHODS, PLACES, SUBJECTS, VARIANTS, explained, looks_at_a_grid, question
+from pellucid.backends import wrap
+from pellucid.core.card import Needs
+from pellucid.core.errors import NotApplicable
+from pellucid.core.tree import leaves
+
+methods = pytest.mark.parametrize("name", METHODS)
+variants = pytest.mark.parametrize("name", VARIANTS)
+places = pytest.mark.parametrize("place", PLACES)
+
+
+def looks_at_differences(method):
+    """Methods without gradients subtract outputs, each of which is rounded."""
+    return Needs.GRADIENT not in method.card.needs
+
+
+def _check(e, q, method):
+    values, point = leaves(e.values), leaves(q.point)
+    assert len(e) == 3
+    if not looks_at_a_grid(method):
+        assert [v.shape for v in values] == [p.shape for p in point]
+    assert [v.dtype for v in values] == [point[0].dtype] * len(values)
+    assert all(v.isfinite().all() and len(v) == 3 and not v.requires_grad for v in values)
+    assert e.signed or all((v >= 0).all() for v in values)
+    assert e.total.shape == (3,)
+    assert len(e.target) == 3
+    assert e.error is None or [t.shape for t in leaves(e.error)] == [v.shape for v in values]
+    assert e.convergence is None or e.convergence.shape == (3,)
+
+
+@variants
+@places
+def test_shape_and_finiteness(name, place):
+    method, subject = VARIANTS[name], SUBJECTS["pictures"]
+    e = explained(method, subject, place)
+    _check(e, question(subject, place), method)
+    assert sum(float(v.abs().sum()) for v in leaves(e.values)) > 0, "an answer of nothing but zeros passes every test"
+
+
+@methods
+@places
+@pytest.mark.parametrize("subject", [s for s in SUBJECTS if s != "pictures"])
+def test_every_kind_of_network(name, place, subject):
+    method, s = METHODS[name], SUBJECTS[subject]
+    e = explained(method, s, place)
+    if e is None:
+        assert looks_at_a_grid(method)
+        return
+    _check(e, question(s, place), method)
+
+
+@methods
+@places
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16], ids=["float32", "bfloat16", "float16"])
+def test_other_precisions(name, place, dtype):
+    """16-bit networks are answered, near to what float64 says."""
+    s, method = SUBJECTS["pictures"], METHODS[name]
+    e = explained(method, s, place, model=wrap(s.net(dtype)))
+    _check(e, question(s, place, model=wrap(s.net(dtype))), method)
+    exact = explained(method, s, place).values
+    assert e.values.dtype == dtype
+    coarse = torch.finfo(dtype).eps * float(e.total.abs().max()) * exact.numel() ** 0.5 if looks_at_differences(method) else 0
+    assert (e.values.double() - exact).norm() < {torch.float32: 1e-4, torch.bfloat16: 0.4, torch.float16: 0.1}[dtype] * exact.norm() + 2 * coarse
+
+
+@methods
+def test_a_plain_callable_is_answered_or_refused_by_what_the_card_needs(name):
+    s = SUBJECTS["columns"]
+    f = s.net()
+    model = wrap(lambda x: f(x).detach())
+    method = METHODS[name]
+    inner = getattr(method, "inner", lambda: method)()
+    if inner.card.needs & ~model.can:
+        with pytest.raises(NotApplicable, match="needs a model that offers"):
+            method(question(s, model=model))
+    else:
+        assert method(question(s, model=model)).values.shape == s.x.shape
+
+
+@methods
+def test_a_layer_of_the_users_own(name):
+    """A layer is given by name or as the module itself."""
+    s = SUBJECTS["pictures"]
+    net = s.net()
+    by_name, by_module = (METHODS[name](question(s, model=wrap(net), at=at)).values for at in ("a", net.a))
+    assert torch.equal(by_name, by_module)
+
+
+@methods
+def test_values_are_the_methods_alone(name):
+    """The user's tensors are neither handed out nor changed: writing into values touches no input."""
+    s = SUBJECTS["pictures"]
+    x = normal(3, 2, 6, 6)
+    e = METHODS[name](question(dataclass_with(s, x)))
+    e.values.fill_(7)
+    assert torch.equal(x, normal(3, 2, 6, 6))
+
+
+def dataclass_with(subject, x):
+    import dataclasses
+
+    return dataclasses.replace(subject, x=x)
+
+
+def test_the_models_are_not_trivial():
+    for s in SUBJECTS.values():
+        out = wrap(s.net())
+        q = question(s, model=out)
+        assert q.own_outputs().std() > 1e-3
+        q.close()
+    assert made(SUBJECTS["pictures"].build) is not None

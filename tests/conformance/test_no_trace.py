@@ -1,0 +1,140 @@
+"""Asking leaves no trace: on the model, on the user's tensors, on torch."""
+
+import copy
+import threading
+import warnings
+
+import pytest
+import torch
+from models import Raising, made
+from torch import nn
+
+from conformance.subjects import METHODS, PLACES, SUBJECTS, question
+from pellucid.backends import wrap
+from pellucid.core.errors import ModelError
+from pellucid.core.tree import leaves
+
+methods = pytest.mark.parametrize("name", METHODS)
+places = pytest.mark.parametrize("place", PLACES)
+S = SUBJECTS["pictures"]
+
+
+class Snapshot:
+    """All that a careless library would leave behind."""
+
+    def __init__(self, net, x):
+        self.net, self.x = net, x
+        self.state = copy.deepcopy(net.state_dict())
+        self.inputs = [t.clone() for t in leaves(x)]
+        self.seen = self.look()
+
+    def look(self):
+        return {
+            "modes": [m.training for m in self.net.modules()],
+            "hooks": [[len(v) for k, v in sorted(vars(m).items()) if "hook" in k and hasattr(v, "__len__")] for m in self.net.modules()],
+            "attributes": [sorted(vars(m)) for m in self.net.modules()],
+            "asked": [p.requires_grad for p in self.net.parameters()],
+            "grads": [p.grad is None for p in self.net.parameters()],
+            "where": [p.data_ptr() for p in self.net.state_dict().values()],
+            "strides": [p.stride() for p in self.net.parameters()],
+            "inputs ask": [t.requires_grad for t in leaves(self.x)],
+            "generator": torch.get_rng_state().tolist(),
+            "threads": torch.get_num_threads(),
+            "grad mode": torch.is_grad_enabled(),
+            "default dtype": torch.get_default_dtype(),
+            "filters": list(warnings.filters),
+            "running": threading.active_count(),
+        }
+
+    def check(self):
+        now = self.look()
+        assert {k: v for k, v in now.items() if v != self.seen[k]} == {}
+        assert all(torch.equal(self.state[k], v) for k, v in self.net.state_dict().items())
+        assert all(torch.equal(a, b) for a, b in zip(self.inputs, leaves(self.x), strict=True))
+
+
+@methods
+@places
+@pytest.mark.parametrize("batch_size", [2, None], ids=["fixed", "measured"])
+def test_after_an_answer(name, place, batch_size):
+    net = S.net()
+    before = Snapshot(net, S.x)
+    METHODS[name](question(S, place, model=wrap(net), batch_size=batch_size))
+    before.check()
+
+
+@methods
+@places
+@pytest.mark.parametrize("after", [0, 1, 2])
+def test_after_the_model_raised(name, place, after):
+    """In the first forward, or in the middle of the work: the model's own words come back, and nothing else stays."""
+    net = Raising(S.net(), after)
+    before = Snapshot(net, S.x)
+    at = "inner." + S.layer if place == "layer" else None
+    target = _neuron(S) if place == "neuron" else [0, 1, 2]
+    with pytest.raises(ModelError, match="the model is tired"):
+        METHODS[name](question(S, model=wrap(net), batch_size=1, at=at, target=target))
+    before.check()
+
+
+def _neuron(s):
+    from pellucid.core.target import Neuron
+
+    return Neuron("inner." + s.unit[0], s.unit[1])
+
+
+@methods
+@pytest.mark.filterwarnings("ignore:.*training mode")
+def test_in_training_mode_with_gradients_and_hooks_of_the_users(name):
+    """A user in the middle of training keeps what was there: modes, batch statistics, gradients, hooks, frozen weights."""
+    net = made(S.build).train()
+    net.a.eval()
+    net.b.weight.requires_grad_(False)
+    net(S.x).sum().backward()
+    net.stem.register_forward_hook(lambda m, i, o: None)
+    grads = [None if p.grad is None else p.grad.clone() for p in net.parameters()]
+    before = Snapshot(net, S.x)
+    METHODS[name](question(S, model=wrap(net)))
+    before.check()
+    assert all(p.grad is None if g is None else torch.equal(p.grad, g) for p, g in zip(net.parameters(), grads, strict=True))
+
+
+@methods
+def test_inputs_that_ask_for_gradients(name):
+    """A leaf of the user's graph is read, never written to, and gets no gradient."""
+    import dataclasses
+
+    x = S.x.clone().requires_grad_()
+    e = METHODS[name](question(dataclasses.replace(S, x=x)))
+    assert x.grad is None
+    assert x.requires_grad
+    assert not e.values.requires_grad
+    assert torch.equal(e.values, METHODS[name](question(S)).values)
+
+
+@methods
+def test_inside_the_users_no_grad_and_inference_mode(name):
+    want = METHODS[name](question(S)).values
+    with torch.no_grad():
+        assert torch.equal(METHODS[name](question(S)).values, want)
+        assert not torch.is_grad_enabled()
+    model = wrap(S.net())
+    with torch.inference_mode():
+        got = METHODS[name](question(S, model=model)).values
+    assert torch.equal(got.clone(), want)
+
+
+def test_the_snapshot_sees_what_it_should():
+    """Each kind of trace, left on purpose, is found."""
+    def hook(net, x):
+        net.a.register_forward_hook(lambda m, i, o: None)
+
+    faults = [hook, lambda net, x: net.a.train(), lambda net, x: net.a.weight.data.add_(1), lambda net, x: net(x).sum().backward(), lambda net, x: torch.rand(1),
+              lambda net, x: x.add_(1), lambda net, x: net.a.weight.requires_grad_(False), lambda net, x: setattr(net, "_left", 1)]
+    for fault in faults:
+        net, x = nn.Sequential(), S.x.clone()
+        net.add_module("a", nn.Conv2d(2, 2, 1).double().eval())
+        before = Snapshot(net, x)
+        fault(net, x)
+        with pytest.raises(AssertionError):
+            before.check()
