@@ -168,6 +168,7 @@ class Counting(nn.Module):
     def __init__(self, inner: nn.Module, most: int | None = None) -> None:
         super().__init__()
         self.inner, self.tally, self.most = inner, Tally(), most
+        self.train(inner.training)
 
     def forward(self, x: Tensor) -> Any:
         if self.most is not None and len(x) > self.most:
@@ -182,6 +183,7 @@ class Raising(nn.Module):
     def __init__(self, inner: nn.Module, after: int) -> None:
         super().__init__()
         self.inner, self.tally, self.after = inner, Tally(), after
+        self.train(inner.training)
 
     def forward(self, x: Tensor) -> Any:
         self.tally.add(len(x))

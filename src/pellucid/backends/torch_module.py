@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from ..core.card import Needs
 from ..core.errors import UsageError
-from ..core.model import LayerInfo, Model, Preprocess, Runner, call_args
+from ..core.model import STRANGERS, LayerInfo, Model, Preprocess, Runner, call_args, stranger
 from ..core.shadow import Direct, Shadow
 from ..core.tree import Tree, each, has_rows, is_float, leaves
 
@@ -71,15 +71,17 @@ class TorchModel(Model):
         return self._direct or self._shadow(channels_last)
 
     def _shadow(self, channels_last: bool) -> Shadow | Direct:
-        try:
-            shadow = Shadow(self.module)
-        except TypeError as refused:
-            self._direct = Direct(self.module)
-            self.notes.append(f"the model itself was run, under a lock: {refused}")
-            return self._direct
-        if channels_last:
-            shadow.module.to(memory_format=torch.channels_last)
-        return shadow
+        """A shadow; made outside inference mode, whose tensors could never be differentiated later."""
+        with torch.inference_mode(False):
+            try:
+                shadow = Shadow(self.module)
+            except TypeError as refused:
+                self._direct = Direct(self.module)
+                self.notes.append(f"the model itself was run, under a lock: {refused}")
+                return self._direct
+            if channels_last:
+                shadow.module.to(memory_format=torch.channels_last)
+            return shadow
 
     def layers(self, x: Tree | None = None) -> list[LayerInfo]:
         if x is None:
@@ -106,7 +108,10 @@ class TorchModel(Model):
 
             args, kwargs = call_args(x)
             with torch.no_grad(), torch.random.fork_rng(devices=[]):
-                runner.run(note, args, kwargs)
+                try:
+                    runner.run(note, args, kwargs)
+                except STRANGERS as e:
+                    raise stranger(self.name, x, e) from e
             kinds = {n: type(m).__name__ for n, m in runner.names.items()}
         return [LayerInfo(n, kinds[n], s, calls[n]) for n, s in shapes.items() if n]
 

@@ -70,6 +70,8 @@ def _check_one(owner: str, f: dataclasses.Field[Any], value: Any) -> None:
     ge, le, choices = (f.metadata.get(k) for k in ("ge", "le", "choices"))
     number = isinstance(value, (int, float)) and not isinstance(value, bool)
     expects = f" ({f.metadata['meaning']})" if f.metadata.get("meaning") else ""
+    if isinstance(f.default, bool) and not isinstance(value, bool):
+        raise UsageError(f"{owner} needs {f.name}{expects} to be True or False; got {value!r}.")
     if choices and not number and value not in choices:
         raise UsageError(f"{owner} needs {f.name}{expects} to be one of {', '.join(map(str, choices))}{' or a number' if ge is not None else ''}; got {value!r}.")
     if ge is not None and not choices and not _fits(value, number, f.default):

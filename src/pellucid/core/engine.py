@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from .card import Needs
 from .errors import CannotComplete, ModelError, NotApplicable, PellucidError, UsageError
-from .model import Model, Runner, call_args
+from .model import STRANGERS, Model, Runner, call_args, stranger
 from .places import Place
 from .planner import Plan, Step
 from .points import Points
@@ -26,9 +26,8 @@ from .suffix import FullRoad, SuffixRoad, Unfit
 from .target import Target, read_tensor
 from .tree import Tree, is_float, leaves, map_leaves, refill, rows_of, take, unshare
 
-STRANGERS = (RuntimeError, ValueError, TypeError, LookupError, AttributeError, AssertionError, ArithmeticError, NotImplementedError)
 SUFFIX_PAYS = 10
-"""Rows from which recording a prefix (two to four whole rows of work) is worth it."""
+"""Rows beyond those that are recorded from which recording a prefix (two to four whole rows of work more) is worth it."""
 REMEMBERED = 200_000
 """Values kept, so that a row which was asked once is not asked again."""
 
@@ -95,11 +94,11 @@ class Engine:
 
     @contextlib.contextmanager
     def _care(self) -> Iterator[None]:
-        """The caller's random generators, cuDNN's settings and our clock."""
+        """The caller's random generators and inference mode, cuDNN's settings and our clock."""
         cuda = [self.model.device] if self.model.device.type == "cuda" else []
         flags = torch.backends.cudnn.flags(enabled=False) if cuda and self.model.has(nn.RNNBase) else contextlib.nullcontext()
         started = time.perf_counter()
-        with torch.random.fork_rng(devices=cuda), flags:  # type: ignore[no-untyped-call]
+        with torch.inference_mode(False), torch.random.fork_rng(devices=cuda), flags:  # type: ignore[no-untyped-call]
             torch.manual_seed(self.seed)
             try:
                 yield
@@ -139,8 +138,7 @@ class Engine:
         except STRANGERS as e:
             if "out of memory" in str(e).lower() or "not enough memory" in str(e).lower():
                 raise
-            shapes = ", ".join(f"{tuple(t.shape)} {str(t.dtype).removeprefix('torch.')}" for t in leaves(self.x) if isinstance(t, Tensor))
-            raise ModelError(f"{self.model.name} raised {type(e).__name__} on inputs of shape {shapes}: {str(e).strip() or 'no message'}") from e
+            raise stranger(self.model.name, self.x, e) from e
 
     def _readable(self, out: Any, n: int) -> Tensor:
         tensor = read_tensor(out[0] if self.read is not None and isinstance(out, tuple) else out if self.read is not None else self.model.pick(out))
@@ -365,15 +363,17 @@ class Engine:
 
     # -- suffix ------------------------------------------------------------------------------------------------------
 
+    def _spend(self, rows: int) -> None:
+        self.count.forward += rows
+
     def _enter_suffix(self, n: int) -> None:
         """Records what lies below the layer once, where that pays; the whole forward is the road where it does not fit."""
-        if self._suffix is not None or self._whole or len(self.places) != 1 or n < SUFFIX_PAYS or self.model.training:
+        if self._suffix is not None or self._whole or len(self.places) != 1 or n < self.size + SUFFIX_PAYS or self.model.training:
             return
         args, kwargs = call_args(self.x)
         try:
             with self._care():
-                self._suffix = self._guard(lambda: SuffixRoad(self._runner(), self.places[0], args, kwargs, self.read))
-            self.count.forward += self.size
+                self._suffix = self._guard(lambda: SuffixRoad(self._runner(), self.places[0], args, kwargs, self.read, self._spend))
         except (Unfit, ModelError, UsageError) as why:
             self._whole = True
             self.notes.append(f"the whole network was run for each point: {why}")

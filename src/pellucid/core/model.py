@@ -14,6 +14,10 @@ from .planner import Planner
 from .tree import Tree, each, is_float, leaves, map_leaves, paths, unshare
 
 
+STRANGERS = (RuntimeError, ValueError, TypeError, LookupError, AttributeError, AssertionError, ArithmeticError, NotImplementedError)
+"""What other people's code raises."""
+
+
 class Preprocess(Protocol):
     """How a picture becomes what the model takes, and back."""
 
@@ -54,6 +58,8 @@ class Model:
     def __init__(self, name: str, labels: Sequence[str] | None = None, preprocess: Preprocess | None = None, output: int | str | None = None, spec: str = "") -> None:
         self.name, self.labels, self.preprocess, self.output, self.spec = name, list(labels) if labels is not None else None, preprocess, output, spec
         self.planner = Planner()
+        self.open: Callable[[Any], Any] = lambda picture: picture
+        """How a path becomes a picture; `backends.wrap` fills it in."""
 
     def __repr__(self) -> str:
         return f"Model({self.name!r}, {self.can})"
@@ -112,11 +118,11 @@ class Model:
     def prepare(self, inputs: Any) -> Tree:
         """Inputs as the model takes them: pictures preprocessed, arrays as tensors, on the model's device and in its dtype."""
         if self.preprocess is not None and _is_picture(inputs):
-            inputs = self.preprocess(inputs)
+            inputs = self.preprocess(self.open(inputs))
         elif isinstance(inputs, (str, bytes)) or hasattr(inputs, "__fspath__"):
             raise UsageError(f"{self.name} has no preprocessing for files, so it needs tensors or arrays; got {inputs!r}. Give preprocess= to pel.wrap.")
         elif self.preprocess is not None and isinstance(inputs, (list, tuple)) and inputs and all(_is_picture(i) for i in inputs):
-            inputs = torch.cat([self.preprocess(i) for i in inputs])
+            inputs = torch.cat([self.preprocess(self.open(i)) for i in inputs])
         return each(self._place, _arrays(inputs)) if leaves(inputs) else inputs
 
     def _place(self, leaf: Any) -> Any:
@@ -143,6 +149,12 @@ def _arrays(tree: Tree) -> Tree:
         return torch.as_tensor(v) if hasattr(v, "__array__") and not isinstance(v, Tensor) and hasattr(v, "dtype") else v
 
     return map_leaves(leaf, tree)
+
+
+def stranger(name: str, x: Tree, error: BaseException) -> ModelError:
+    """What the model raised, in our words: which model, on what, and what it said."""
+    shapes = ", ".join(f"{tuple(t.shape)} {str(t.dtype).removeprefix('torch.')}" for t in leaves(unshare(x)) if isinstance(t, Tensor))
+    return ModelError(f"{name} raised {type(error).__name__} on inputs of shape {shapes}: {str(error).strip() or 'no message'}")
 
 
 def call_args(x: Tree) -> tuple[tuple[Any, ...], dict[str, Any]]:

@@ -1,7 +1,7 @@
 """Roads through a model with a layer's value replaced: the whole forward, or only what lies above the layer."""
 
 import contextlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import torch
@@ -11,7 +11,7 @@ from torch.overrides import TorchFunctionMode
 from .errors import UsageError
 from .places import Place
 from .shadow import Direct, Handler, Shadow, Stop
-from .tree import Shared, is_float, leaves, refill, take, unshare
+from .tree import Shared, is_float, leaves, refill, rows_of, take, unshare
 
 Args = tuple[Any, ...]
 Kwargs = Mapping[str, Any]
@@ -187,7 +187,7 @@ class FullRoad:
                 raise Stop
             return None
 
-        with torch.enable_grad():
+        with torch.inference_mode(False), torch.enable_grad():
             out = _Pass(self.shadow, self._all(), either).go(args, kwargs)
         return tuple(points[i] for i in range(len(self.places))), out if self.read is None else (box[0],)
 
@@ -314,7 +314,7 @@ class _Replay:
         self.arrived = False
         self.read: Tensor | None = None
         self.reads = road.reads_before
-        self.served: list[tuple[_Node, list[Any]]] = []
+        self.served: list[tuple[_Node, list[Any]]] | None = None
 
     def __call__(self, module: nn.Module, args: Args, kwargs: dict[str, Any]) -> Any:
         return self._live(module, args, kwargs) if self.arrived else self._below(module, args, kwargs)
@@ -332,7 +332,8 @@ class _Replay:
 
     def _cached(self, node: _Node) -> Any:
         values = [_rows(v, a, self.rows) if used else v for v, a, used in zip(leaves(node.out), node.axes, node.used, strict=True)]
-        self.served.append((node, values))
+        if self.served is not None:
+            self.served.append((node, values))
         return refill(node.out, values)
 
     def _parent(self, node: _Node, args: Args, kwargs: dict[str, Any]) -> Any:
@@ -377,12 +378,12 @@ class _Replay:
 class SuffixRoad:
     """The model's output when a layer answers `z[i]` for row `rows[i]` of the recorded inputs; all below the layer is cached.
 
-    Making one costs two to four whole rows. It compares itself with the whole forward on perturbed rows and raises
+    Making one costs two to four whole rows, which `spend` is told of. It compares itself with the whole forward on perturbed rows and raises
     `Unfit` where the two differ: random operations, values kept between calls, rows that see each other.
     """
 
-    def __init__(self, shadow: Runner, place: Place, args: Args, kwargs: Kwargs, read: Place | None = None) -> None:
-        self.shadow, self.place, self.read = shadow, place, read
+    def __init__(self, shadow: Runner, place: Place, args: Args, kwargs: Kwargs, read: Place | None = None, spend: Callable[[int], None] = lambda rows: None) -> None:
+        self.shadow, self.place, self.read, self.spend = shadow, place, read, spend
         self.reader = None if read is None else shadow.names[read.layer]
         self.full = FullRoad(shadow, (place,), read)
         inputs = (args, dict(kwargs))
@@ -394,18 +395,18 @@ class SuffixRoad:
 
     def __call__(self, args_for_rows: Args, kwargs_for_rows: Kwargs, z: Tensor | tuple[Tensor, ...], rows: Tensor) -> Any:
         """`args_for_rows`: the inputs of those rows, which code between the layers may read; an expanded view will do."""
-        return self._replay(args_for_rows, kwargs_for_rows, z[0] if isinstance(z, tuple) else z, rows)[0]
+        return self._run(_Replay(self, z[0] if isinstance(z, tuple) else z, rows), args_for_rows, kwargs_for_rows)
 
-    def _replay(self, args: Args, kwargs: Kwargs, z: Tensor, rows: Tensor) -> tuple[Any, _Replay]:
-        replay = _Replay(self, z, rows)
+    def _run(self, replay: _Replay, args: Args, kwargs: Kwargs) -> Any:
         with _or_unfit():
             out, _ = _forward(self.shadow, replay, args, kwargs)
         if not replay.arrived or (self.read is not None and replay.read is None):
             raise Unfit("the value that is read does not come after the place")
-        return (out if self.read is None else (replay.read,)), replay
+        return out if self.read is None else (replay.read,)
 
     # -- recording
 
+    @torch.inference_mode(False)
     @torch.no_grad()
     def _record(self, inputs: Any) -> _Recording:
         """Records the rows themselves, and one and two rows beside them to learn which axis of each value is the batch."""
@@ -422,6 +423,7 @@ class SuffixRoad:
         return whole
 
     def _prefix(self, inputs: Any) -> _Recording:
+        self.spend(rows_of(inputs) or 0)
         return _Recording(self.shadow, self.place, *inputs)
 
     def _count(self, recorded: _Recording) -> int:
@@ -434,6 +436,7 @@ class SuffixRoad:
 
     # -- checking
 
+    @torch.inference_mode(False)
     @torch.no_grad()
     def _check(self, inputs: Any) -> None:
         """Perturbed rows by both roads; the first replay also learns which cached values are read at all."""
@@ -441,13 +444,14 @@ class SuffixRoad:
         rows = torch.arange(many).flip(0) % self.rows
         args, kwargs = take(inputs, rows)
         z = self._perturbed(rows)
+        self.spend(3 * many)
         want = self.full(args, kwargs, (z,))
+        replay = _Replay(self, z, rows)
+        replay.served = []
         with _Reads() as reads:
-            got, replay = self._replay(args, kwargs, z, rows)
-        reads.note(got)
-        self._forget(replay, reads.seen)
-        got, _ = self._replay(args, kwargs, z, rows)  # the road taken from now on
-        _compare(got, want)
+            reads.note(self._run(replay, args, kwargs))
+        _forget(replay.served, reads.seen)
+        _compare(self(args, kwargs, z, rows), want)  # by the road taken from now on
 
     def _perturbed(self, rows: Tensor) -> Tensor:
         i = _index(self.at.out, self.place)
@@ -455,11 +459,12 @@ class SuffixRoad:
         noise = torch.randn(z.shape, generator=torch.Generator().manual_seed(0))
         return z * (1 + 0.1 * noise.to(z))
 
-    def _forget(self, replay: _Replay, seen: dict[int, Tensor]) -> None:
-        """Drops cached values nobody reads; an empty tensor in their place makes a later surprise loud."""
-        for node, values in replay.served:
-            node.used = [not isinstance(v, Tensor) or id(v) in seen for v in values]
-            node.out = refill(node.out, [v if u else v.new_empty(0) for v, u in zip(leaves(node.out), node.used, strict=True)])
+
+def _forget(served: list[tuple[_Node, list[Any]]], seen: dict[int, Tensor]) -> None:
+    """Drops cached values nobody reads; an empty tensor in their place makes a later surprise loud."""
+    for node, values in served:
+        node.used = [not isinstance(v, Tensor) or id(v) in seen for v in values]
+        node.out = refill(node.out, [v if u else v.new_empty(0) for v, u in zip(leaves(node.out), node.used, strict=True)])
 
 
 def _axes(one: Any, two: Any, many: Any) -> list[tuple[int, int] | None]:
