@@ -7,6 +7,7 @@ from torch import nn
 
 from ..core.errors import UsageError
 from ..core.model import Model, Preprocess
+from ..modalities.image import open_image
 from .function import FunctionModel
 from .torch_module import wrap_module
 
@@ -22,7 +23,10 @@ def wrap(net: Any, *, labels: Sequence[str] | None = None, preprocess: Preproces
         return net
     settings = {"labels": labels, "preprocess": preprocess, "output": output, "spec": spec}
     if isinstance(net, nn.Module):
-        return wrap_module(net, name=name or type(net).__name__, **settings)
-    if callable(net):
-        return FunctionModel(net, bool(differentiable), name=name or getattr(net, "__name__", type(net).__name__), **settings)
-    raise UsageError(f"pel.wrap needs an nn.Module or a callable on tensors; got {type(net).__name__}.")
+        model: Model = wrap_module(net, name=name or type(net).__name__, **settings)
+    elif callable(net):
+        model = FunctionModel(net, bool(differentiable), name=name or getattr(net, "__name__", type(net).__name__), **settings)
+    else:
+        raise UsageError(f"pel.wrap needs an nn.Module or a callable on tensors; got {type(net).__name__}.")
+    model.open = open_image
+    return model

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
+from ._loans import Loans, equal, version
 from .errors import UsageError
 
 Handler = Callable[[nn.Module, tuple[Any, ...], dict[str, Any]], Any]
@@ -95,7 +96,11 @@ def _reach(value: Any, seen: dict[int, Any]) -> dict[int, Any]:
 
 def _alias(t: Tensor) -> Tensor:
     """The same storage and version counter in another tensor object that never asks for gradients."""
-    return nn.Parameter(t.detach(), requires_grad=False) if isinstance(t, nn.Parameter) else t.detach()
+    twin = nn.Parameter(t.detach(), requires_grad=False) if isinstance(t, nn.Parameter) else t.detach()
+    if type(twin) is not type(t):
+        raise TypeError(f"A {type(t).__name__} holds more than its numbers, so that it cannot stand in a copy.")
+    twin.__dict__.update(vars(t))
+    return twin
 
 
 class _Aliasing(TorchFunctionMode):
@@ -193,7 +198,7 @@ def _translated(value: Any, memo: Memo) -> Any:
 
 def _check_storage(twin: nn.Module, module: nn.Module) -> None:
     """Classes that copy themselves may copy the weights too; then the user's later changes would be missed."""
-    mine, theirs = ([t.data_ptr() for t in m.parameters()] for m in (twin, module))
+    mine, theirs = ([pointer(t) for t in m.parameters()] for m in (twin, module))
     if mine != theirs:
         raise TypeError(f"{type(module).__name__} copies its weights when it is copied.")
 
@@ -218,15 +223,20 @@ def shadow(module: nn.Module) -> nn.Module:
     for m in twin.modules():
         m._backward_hooks.clear()
         m._backward_pre_hooks.clear()
+        if isinstance(m, (nn.Embedding, nn.EmbeddingBag)) and m.max_norm is not None:
+            m.weight = nn.Parameter(m.weight.detach().clone(), requires_grad=False)  # its forward rescales the weights in place
     return twin
 
 
 # ---------------------------------------------------------------- staleness
 
 
-def version(t: Tensor) -> int:
-    """How often a tensor was written; inference tensors do not count."""
-    return -1 if t.is_inference() else t._version
+def pointer(t: Tensor) -> int:
+    """Where a tensor's numbers lie; 0 where a subclass does not say."""
+    try:
+        return t.data_ptr()
+    except RuntimeError:
+        return 0
 
 
 def _face(value: Any, depth: int = 2) -> Any:
@@ -260,7 +270,7 @@ def fingerprint(module: nn.Module) -> tuple[Any, ...]:
 def _module_face(m: nn.Module, seen: dict[int, Any]) -> Iterator[Any]:
     yield type(m), id(type(m).forward), m.training, *(tuple(vars(m)[h]) for h in HOOKS)
     for t in _tensors(m):
-        yield id(t), t.data_ptr(), version(t), t.dtype, t.device
+        yield id(t), pointer(t), version(t), t.dtype, t.device
     for k, v in _own(m).items():
         if id(v) in seen:  # a configuration that all layers share is looked at once
             yield k, id(v)
@@ -268,45 +278,6 @@ def _module_face(m: nn.Module, seen: dict[int, Any]) -> Iterator[Any]:
             if not isinstance(v, _PLAIN):
                 seen[id(v)] = v
             yield k, _face(v)
-
-
-# ---------------------------------------------------------------- buffers
-
-
-class _Buffers:
-    """Lends a forward copies of the buffers until one whole pass has shown which of them it writes.
-
-    Batch norm in train mode, counters and observers write into buffers; through an alias that would change the user's model.
-    What is written is lent anew for each pass, so that a pass is a function of its inputs alone.
-    """
-
-    def __init__(self, module: nn.Module) -> None:
-        self.module = module
-        self.slots: list[tuple[nn.Module, str, Tensor]] = []
-        self.begun = self.settled = False
-        self.lent: list[tuple[Tensor, int]] = []
-
-    def lend(self) -> None:
-        if not self.begun:  # not before the first pass: the twin may still be moved to another memory format
-            self.begun = True
-            self.slots = [(m, k, b) for m in self.module.modules() for k, b in m._buffers.items() if b is not None]
-        with torch.inference_mode(False), torch.no_grad():
-            copies = {id(b): b.clone() for _, _, b in self.slots}
-        self.lent = [(copies[id(b)], version(copies[id(b)])) for _, _, b in self.slots]
-        for (m, k, _), (c, _) in zip(self.slots, self.lent, strict=True):
-            m._buffers[k] = c
-
-    def settle(self) -> None:
-        """Called after a whole pass: what was not written is the user's own storage from now on."""
-        if self.settled:
-            return
-        self.settled, written = True, []
-        for (m, k, b), (c, before) in zip(self.slots, self.lent, strict=True):
-            if m.training or m._buffers.get(k) is not c or version(c) != before or not torch.equal(b, c):
-                written.append((m, k, b))
-            else:
-                m._buffers[k] = b
-        self.slots = written
 
 
 # ---------------------------------------------------------------- running
@@ -321,7 +292,7 @@ class Shadow:
         self.names = dict(self.module.named_modules())
         self.once: set[str] = set()
         self._print = fingerprint(module)
-        self._buffers = _Buffers(self.module)
+        self._loans = Loans(self.module)
         for m in self.module.modules():
             # nn.Module's own slot for replacing a call, hooks included
             m._compiled_call_impl = functools.partial(self._call, m)
@@ -338,13 +309,13 @@ class Shadow:
 
     def run(self, handler: Handler | None, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """The model's output, each layer's call answered by `handler(layer, args, kwargs)`."""
-        self._buffers.lend()
+        self._loans.lend()
         self.handler = handler
         try:
             out = self.module(*args, **kwargs)
         finally:
             self.handler = None
-        self._buffers.settle()
+        self._loans.settle()
         return out
 
     def _call(self, module: nn.Module, *args: Any, **kwargs: Any) -> Any:
@@ -456,7 +427,7 @@ class _Kept:
     def _restore_buffers(self) -> None:
         with torch.no_grad():
             for m, k, b, value in self.buffers:
-                if not torch.equal(b, value):  # batch norm writes without counting it as a new version
+                if not equal(b, value):
                     b.copy_(value)
                 if m._buffers[k] is not b and not isinstance(m, torch.jit.ScriptModule):
                     m._buffers[k] = b
