@@ -97,9 +97,11 @@ class NonLeaf(nn.Module):
         super().__init__()
         self.fc = nn.Linear(6, 6)
         self.product = self.fc.weight @ self.fc.weight.T
+        self.holder = type("Holder", (), {})()
+        self.holder.double = self.fc.weight * 2
 
     def forward(self, x):
-        return self.fc(x) @ self.product
+        return self.fc(x) @ self.product @ self.holder.double
 
 
 class KeywordsOnly(nn.Module):
@@ -405,6 +407,47 @@ def test_buffers_written_in_eval_mode_are_lent_anew_for_each_pass():
     assert shadow.module.still.data_ptr() == net.still.data_ptr()
     assert shadow.fresh(net)
     assert torch.equal(outs[0], net(*x))
+
+
+def test_tensors_in_plain_attributes_are_not_written():
+    class Keeps(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.state, self.still, self.last = torch.zeros(6), torch.ones(6), torch.zeros(6)
+
+        def forward(self, x):
+            self.state += 1
+            self.last = self.last + 1
+            return x * self.state + self.last + self.still
+
+    net, x = Keeps().eval(), vectors()
+    before, shadow = trace(net), Shadow(net)
+    outs = [shadow.run(None, x, {}) for _ in range(3)]
+    assert not net.state.any()
+    same_trace(before, trace(net))
+    assert shadow.module.still.data_ptr() == net.still.data_ptr()
+    assert torch.equal(outs[2], net(*x))
+
+
+def test_embeddings_that_rescale_themselves_do_so_on_a_copy():
+    net, i = nn.Embedding(9, 4, max_norm=0.1), torch.arange(9)
+    before, shadow = trace(net), Shadow(net)
+    out = shadow.run(None, (i,), {})
+    same_trace(before, trace(net))
+    assert net.weight.norm(dim=1).min() > 0.1
+    assert torch.equal(out, net(i))
+
+
+def test_parameters_keep_their_marks_and_strange_ones_are_refused():
+    class Strange(nn.Parameter):
+        pass
+
+    net = nn.Linear(3, 2)
+    net.weight.mark = "kept"
+    assert Shadow(net).module.weight.mark == "kept"
+    net.weight = Strange(torch.ones(2, 3))
+    with pytest.raises(TypeError, match="Strange"):
+        Shadow(net)
 
 
 def test_changes_on_the_shadow_stay_there():

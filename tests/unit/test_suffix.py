@@ -55,6 +55,31 @@ class Onto(nn.Module):
         return self.c(self.act(u)) + self.act(h).sum(1, keepdim=True)
 
 
+class Shares(nn.Module):
+    """Writes into a cached value that all rows share."""
+
+    def __init__(self):
+        super().__init__()
+        self.table, self.a, self.b = nn.Embedding(4, 4), nn.Linear(4, 4), nn.Linear(4, 2)
+
+    def forward(self, x):
+        t = self.table(torch.arange(4))
+        h = self.a(x)
+        t *= 2
+        return self.b(h @ t)
+
+
+class SequenceFirst(nn.Module):
+    """Rows on the second axis inside."""
+
+    def __init__(self):
+        super().__init__()
+        self.up, self.encoder, self.head = nn.Linear(6, 8), encoder(False), nn.Linear(8, 2)
+
+    def forward(self, x):
+        return self.head(self.encoder(self.up(x).transpose(0, 1)).mean(0))
+
+
 class Branch(nn.Module):
     """Takes another road for rows with a large mean."""
 
@@ -158,6 +183,8 @@ def words():
 NETS = {
     "residual": (Residual, rand(3, 5, 5)),
     "onto": (Onto, rand(4)),
+    "shares": (Shares, rand(4)),
+    "sequence first": (SequenceFirst, rand(5, 6)),
     "fx": (lambda: torch.fx.symbolic_trace(Residual()), rand(3, 5, 5)),
     "branch": (Branch, lambda: (torch.ones(3, 4) + 0.1 * torch.randn(3, 4),)),
     "two inputs": (TwoInputs, lambda: (torch.randn(3, 6), torch.randn(3, 3))),
@@ -178,6 +205,11 @@ PLACES = [
     ("onto", Place("a")),
     ("onto", Place("b")),
     ("onto", Place("b", "input")),
+    ("shares", Place("a")),
+    ("shares", Place("b", "input")),
+    ("sequence first", Place("up")),
+    ("sequence first", Place("encoder.layers.0")),
+    ("sequence first", Place("encoder.layers.1.linear2", "input")),
     ("fx", Place("bn1")),
     ("fx", Place("conv1", "input")),
     ("branch", Place("b")),
@@ -583,6 +615,21 @@ def test_a_model_that_swallows_everything():
     road = FullRoad(Shadow(net), (Place("a"),))
     for _ in range(3):
         agree(road.points((x,), {})[0], net.a(x))
+
+
+def test_roads_made_in_inference_mode_can_be_differentiated():
+    net, args = made("residual")
+    place, rows = Place("conv2"), torch.tensor([0, 2])
+    with torch.inference_mode():
+        shadow = Shadow(net)
+        road, full = SuffixRoad(shadow, place, args, {}), FullRoad(shadow, (place,))
+        (p,), out = full.tap(args, {})
+    assert torch.autograd.grad(out.sum(), p)[0].any()
+    z = torch.randn(2, 4, 5, 5, requires_grad=True)
+    got = road(take(args, rows), {}, z, rows)
+    want = full(take(args, rows), {}, (z,))
+    agree(got, want)
+    assert torch.allclose(torch.autograd.grad(total(got), z)[0], torch.autograd.grad(total(want), z)[0], atol=1e-5)
 
 
 # ---------------------------------------------------------------- inputs of all shapes
