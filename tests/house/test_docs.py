@@ -2,9 +2,11 @@
 
 import re
 import runpy
+import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -31,31 +33,49 @@ def workplace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]
             del sys.modules[name]
 
 
-def run_page(page: Path, workplace: Path) -> dict[str, object]:
+def read(page: str) -> str:
+    return (ROOT / page).read_text(encoding="utf-8")
+
+
+def run_page(text: str, workplace: Path, write_only: bool = False) -> dict[str, Any]:
     """Writes the blocks that name a file, and runs the others in order, as a reader would."""
-    names: dict[str, object] = {"__name__": "page"}
-    text = page.read_text(encoding="utf-8")
+    names: dict[str, Any] = {"__name__": "page"}
     for found in FENCE.finditer(text):
         block = found[1]
         if named := FILE.match(block):
             path = workplace / named[1]
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(block, encoding="utf-8")
-        else:
-            above = "\n" * text.count("\n", 0, found.start(1))  # so that a traceback shows the page's line
-            exec(compile(above + block, str(page), "exec"), names)
+        elif not write_only:
+            above = "\n" * text.count("\n", 0, found.start(1))  # a traceback then names the page's line
+            exec(compile(above + block, "page", "exec"), names)
     return names
 
 
 def test_how_to_write_a_method(workplace: Path) -> None:
-    names = run_page(ROOT / "docs" / "how-to" / "write-your-own-method.md", workplace)
+    names = run_page(read("docs/how-to/write-your-own-method.md"), workplace)
     assert names["e"].values.abs().sum() > 0
     assert names["inside"].values.shape == (2, 8)
     runpy.run_path(str(workplace / "tests" / "test_midpoint_gradient.py"))["test_exact_on_a_quadratic_model"]()
 
 
+def test_a_package_of_yours_joins_the_catalogue(workplace: Path) -> None:
+    """The entry point of the page, as pip would have installed it."""
+    page = read("docs/how-to/write-your-own-method.md")
+    run_page(page, workplace, write_only=True)
+    installed = workplace / "acme-1.0.dist-info"
+    installed.mkdir()
+    (installed / "METADATA").write_text("Metadata-Version: 2.1\nName: acme\nVersion: 1.0\n", encoding="utf-8")
+    (installed / "entry_points.txt").write_text("[pellucid.procedures]\nacme = acme.explanations\n", encoding="utf-8")
+    assert "acme = \"acme.explanations\"" in page
+    for words in (["show", "midpoint-gradient"], ["doctor", "acme"]):
+        done = subprocess.run([sys.executable, "-m", "pellucid.cli", *words], cwd=workplace, capture_output=True, text=True, timeout=120, check=False)
+        assert done.returncode == 0, done.stderr
+        assert "midpoint-gradient" in done.stdout
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("page", ["docs/how-to/explain-a-photo.md", "README.md"])
 def test_code_on_the_page_runs(page: str, workplace: Path) -> None:
-    run_page(ROOT / page, workplace)
+    run_page(read(page), workplace)
     assert list(workplace.glob("coffee.*"))
