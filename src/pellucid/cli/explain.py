@@ -64,6 +64,8 @@ def _explain(args: argparse.Namespace, asked: dict[str, Any]) -> "Explanation":
     from ..run.explain import explain
 
     model = load(args.model, args.weights, args.trust)
+    if model.preprocess is None:
+        raise UsageError(f"Pictures need a model with preprocessing; {model.name} has none. Let the factory return pel.wrap(net, preprocess=..., labels=...).")
     target = args.target if args.against is None else Contrast(args.target, args.against)
     plan = Plan.parse(args.batch_size) if isinstance(args.batch_size, str) else args.batch_size
     with _bar() as watcher:
@@ -125,8 +127,8 @@ def code(args: argparse.Namespace, e: "Explanation", asked: dict[str, Any]) -> s
         given["batch_size"] = f"pel.Plan.parse({args.batch_size!r})"
     given |= {"evidence": repr(args.evidence), "seed": repr(args.seed)} | {k: repr(v) for k, v in asked.items()}
     load = ", ".join([repr(args.model), *([f"weights={args.weights!r}"] if args.weights else []), *(["trust=True"] if args.trust else [])])
-    words = ",\n    ".join([f"model, {list(args.inputs)!r}", ", ".join(f"{k}={v}" for k, v in given.items())])
-    return f"import pellucid as pel\n\nmodel = pel.load({load})\ne = pel.explain(\n    {words},\n)"
+    told = ", ".join(f"{k}={v}" for k, v in given.items())
+    return f"import pellucid as pel\n\nmodel = pel.load({load})\npictures = {list(args.inputs)!r}\ne = pel.explain(\n    model, pictures, ids=pictures,\n    {told},\n)"
 
 
 def _print(e: "Explanation", out: Path, pictures: list[str]) -> None:
