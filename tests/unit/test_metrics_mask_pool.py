@@ -60,16 +60,6 @@ def test_feature_masks_are_bits_in_complements():
     assert torch.equal(full, m.small(1))
 
 
-def test_blur_equals_scipy():
-    x = torch.rand(2, 3, 20, 31, dtype=torch.float64, generator=pool.generator(0, 0, "x"))
-    slow = torch.from_numpy(ndimage.gaussian_filter(x.numpy(), (0, 0, 2, 2), mode="nearest", truncate=3))
-    assert torch.allclose(pool.blurred(x, 2.0), slow, atol=1e-12)
-
-
-def test_blur_of_a_flat_picture_is_the_picture():
-    assert torch.allclose(pool.blurred(torch.full((1, 1, 6, 6), 3.0), 1.0), torch.full((1, 1, 6, 6), 3.0))
-
-
 def test_edges_equal_scipy():
     x = torch.rand(2, 3, 9, 12, dtype=torch.float64, generator=pool.generator(0, 0, "x"))
     slow = torch.stack([torch.from_numpy(sum(ndimage.sobel(g, k, mode="nearest") ** 2 for k in (0, 1)) ** 0.5) for g in x.mean(1).numpy()])

@@ -1,1 +1,8 @@
 """Evidence: which checks tell a good explanation from a bad one. To add one: write one file, add one line here."""
+
+from .class_dependence import ClassDependence as ClassDependence
+from .completeness_gap import CompletenessGap as CompletenessGap
+from .convergence import Convergence as Convergence
+from .mask_fidelity import MaskFidelity as MaskFidelity
+from .sparseness import Sparseness as Sparseness
+from .stability import Stability as Stability

@@ -29,6 +29,12 @@ class Fit:
         dead = (kept.norm(dim=1) <= floor) | (maps.amax(1) == maps.amin(1))
         return torch.where(dead, 0.0, unit(kept) @ self.answers)
 
+    def curve(self, heat: Tensor, bins: int = 8) -> tuple[Tensor, Tensor]:
+        """(bins,) shares of the map's order and the mean answer there, in standard deviations: rising where the map is right."""
+        kept = residual(heat.flatten()[None].to(self.masks) @ self.masks.T, self.basis)[0]
+        parts = self.answers[kept.argsort()].mul(len(kept) ** 0.5).tensor_split(bins)
+        return (torch.arange(bins) + 0.5) / bins, torch.stack([p.mean() for p in parts])
+
 
 @dataclass(frozen=True)
 class Chance:
@@ -112,20 +118,6 @@ def _held_out(x: Tensor, y: Tensor, test: Tensor, ridge: float) -> float:
     pair = torch.stack([guess, y[test]])
     pair = pair - pair.mean(1, keepdim=True)
     return float(unit(pair[0]) @ unit(pair[1]))
-
-
-def spearman(a: Tensor, b: Tensor) -> float:
-    """Rank correlation of two maps, ties sharing their mean rank; 0 when one of them is constant."""
-    pair = torch.stack([ranks(a), ranks(b)])
-    pair = unit(pair - pair.mean(1, keepdim=True))
-    return float(pair[0] @ pair[1])
-
-
-def ranks(a: Tensor) -> Tensor:
-    """Ranks from 0, equal values at the mean of their ranks."""
-    _, inverse, counts = a.flatten().double().unique(return_inverse=True, return_counts=True)
-    last = counts.cumsum(0).double()
-    return (last - (counts + 1) / 2)[inverse]
 
 
 def gini(a: Tensor) -> float:

@@ -1,12 +1,13 @@
 """The pool of random masks that every map of a question shares: one set of forward rows, any number of maps tested."""
 
-import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 from torch.nn import functional
+
+from ..core.rows import row_seed
 
 SIDE = 28
 """Masks and maps are compared on a grid of at most this many places a side."""
@@ -18,8 +19,7 @@ BLOCK = 128
 
 def generator(seed: int, row: object, purpose: str) -> torch.Generator:
     """Random numbers that depend on the question's seed, the row's id and what they are for, and on nothing else."""
-    digest = hashlib.blake2b(f"{seed}|{row}|{purpose}".encode(), digest_size=8).digest()
-    return torch.Generator().manual_seed(int.from_bytes(digest, "big") >> 1)
+    return torch.Generator().manual_seed(row_seed(seed, (purpose, row), 0))
 
 
 @dataclass(frozen=True)
@@ -122,16 +122,5 @@ def shrink(maps: Tensor, shape: tuple[int, ...]) -> Tensor:
     """(..., H, W) maps as (..., h, w) means of blocks; a map smaller than that is blown up bilinearly."""
     flat = maps.reshape(-1, 1, *maps.shape[-2:])
     small = flat.shape[-2] < shape[0] or flat.shape[-1] < shape[1]
-    out = functional.interpolate(flat, size=shape, mode="bilinear", align_corners=False) if small else functional.adaptive_avg_pool2d(flat, shape)
+    out = functional.interpolate(flat, size=shape, mode="bilinear", align_corners=False) if small else functional.adaptive_avg_pool2d(flat, (shape[0], shape[1]))
     return out.reshape(*maps.shape[:-2], *shape)
-
-
-def blurred(x: Tensor, sigma: float) -> Tensor:
-    """(B, C, H, W) pictures under a Gaussian of `sigma` pixels, edges repeated."""
-    reach = max(1, int(3 * sigma))
-    t = torch.arange(-reach, reach + 1, dtype=torch.float64)
-    k = torch.exp(-t.square() / (2 * sigma * sigma))
-    k = (k / k.sum()).to(x)
-    lines = functional.pad(x.flatten(0, 1)[:, None], (reach, reach, reach, reach), "replicate")
-    smooth = functional.conv2d(functional.conv2d(lines, k.view(1, 1, 1, -1)), k.view(1, 1, -1, 1))
-    return smooth.view_as(x)

@@ -27,21 +27,22 @@ class Cuts:
     share: float = param(0.3, "share of the ceiling that a supported map reaches", ge=0, le=1)
     z: float = param(1.3, "standard deviations by which a supported map beats itself moved elsewhere", ge=0)
     add: float = param(0.1, "fidelity that a supported map keeps once edges and centre are taken out", ge=-1, le=1)
+    rival: float = param(0.2, "lead in fidelity of another class from which the map is said to fit it too; no vote", ge=0, le=1)
     converged: float = param(0.9, "rank correlation with the map of half the work that a converged map reaches", ge=-1, le=1)
     noise: float = param(0.1, "largest mean standard error of a converged map, as a share of its range", ge=0, le=1)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Facts:
-    """The numbers of one row; None where a check was not applicable."""
+    """The numbers of one row; None where a check was not applicable. Without r there is no z and no ceiling."""
 
     target: str
     finite: bool = True
     gini: float = 1.0
     r: float | None = None
-    z: float | None = None
+    z: float = 0.0
     add: float | None = None
-    ceiling: float | None = None
+    ceiling: float = 0.0
     blind: float | None = None
     network: float | None = None
     converged: float | None = None
@@ -69,8 +70,8 @@ def judge(f: Facts, cuts: Cuts) -> Judged:
     if f.ceiling < cuts.ceiling:
         return Judged(DOUBTFUL, (f"Hiding parts barely moves {f.target} in a way any map could show (ceiling {f.ceiling:.2f}).", *_weak_method(f, cuts)))
     if f.r < cuts.low * f.ceiling:
-        return Judged(CONTRADICTED, (_lowers_nothing(f),))
-    doubts = (*_weak_map(f, cuts), *_weak_method(f, cuts))
+        return Judged(CONTRADICTED, (_lowers_nothing(f, f.r),))
+    doubts = (*_weak_map(f, f.r, cuts), *_weak_method(f, cuts))
     return Judged(DOUBTFUL, doubts) if doubts else Judged(SUPPORTED, (_supports(f),))
 
 
@@ -95,20 +96,20 @@ def _broken(f: Facts, cuts: Cuts) -> str:
     return ""
 
 
-def _lowers_nothing(f: Facts) -> str:
-    does = "raises" if f.r < -0.1 else "does not lower"
-    return f"Hiding what it marks {does} {f.target} (r {f.r:.2f} of a possible {f.ceiling:.2f})."
+def _lowers_nothing(f: Facts, r: float) -> str:
+    does = "raises" if r < -0.1 else "does not lower"
+    return f"Hiding what it marks {does} {f.target} (r {r:.2f} of a possible {f.ceiling:.2f})."
 
 
-def _weak_map(f: Facts, cuts: Cuts) -> tuple[str, ...]:
+def _weak_map(f: Facts, r: float, cuts: Cuts) -> tuple[str, ...]:
     """What the masks leave open."""
     doubts = []
     if f.z < cuts.z:
-        doubts.append(f"Cannot be told from chance on this row (z {f.z:.1f}; r {f.r:.2f} of a possible {f.ceiling:.2f}): try more rows, or RISE.")
+        doubts.append(f"Cannot be told from chance on this row (z {f.z:.1f}; r {r:.2f} of a possible {f.ceiling:.2f}): try more rows, or RISE.")
     if f.add is not None and f.add < cuts.add:
         doubts.append(f"No better than an edge map or the centre (add {f.add:.2f}).")
-    if f.r < cuts.share * f.ceiling:
-        doubts.append(f"Explains little of what hiding parts does (r {f.r:.2f} of a possible {f.ceiling:.2f}).")
+    if r < cuts.share * f.ceiling:
+        doubts.append(f"Explains little of what hiding parts does (r {r:.2f} of a possible {f.ceiling:.2f}).")
     if not f.photo:
         doubts.append("The thresholds of this rule were measured on photographs only.")
     return tuple(doubts)
@@ -152,7 +153,7 @@ def judge_rows(facts: Sequence[Facts], judged: Sequence[Judged], groups: Sequenc
     said = f"Rows: {count}."
     if len(verdicts) == 1 and verdicts <= {SUPPORTED, CONTRADICTED}:
         return Judged(verdicts.pop(), (said, *_common(judged)))
-    tested = [i for i, f in enumerate(facts) if f.z is not None and f.photo]
+    tested = [i for i, f in enumerate(facts) if f.r is not None and f.photo]
     if len(tested) < len(facts) or len(set(groups)) < 4:
         few = f"Only {len(set(groups))} independent rows: at least 4 are needed to judge by their mean."
         return Judged(DOUBTFUL, (said, *([few] if len(tested) == len(facts) else _common(judged))))

@@ -1,0 +1,97 @@
+"""All checks of one explanation, and the verdict they lead to."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import torch
+from torch import Tensor
+
+from ..core.evidence import Cost, Evidence, Reading
+from ..core.explanation import Explanation
+from ..core.procedure import Method
+from ..core.question import Question
+from ..core.tree import leaves
+from ._fidelity import gini
+from ._pool import Pool
+from ._subject import PICTURE, Subject, named, subject
+from ._verdict import CONTRADICTED, Cuts, Facts, Judged, judge, judge_rows, open_to_doubt
+from .class_dependence import ClassDependence
+from .completeness_gap import CompletenessGap
+from .convergence import Convergence
+from .mask_fidelity import MaskFidelity, Tested, missing, readings, second_opinion
+from .sparseness import Sparseness
+from .stability import Stability
+
+FULL = 256
+"""Masks at level "full"."""
+
+
+def gather(q: Question, explanation: Explanation, method: Method | None, level: str = "basic", cuts: Cuts | None = None, pool: Pool | None = None) -> Evidence:
+    """Can this explanation be trusted? `method` is None for a map that was made elsewhere; a `pool` may be shared by several maps.
+
+    "basic" asks 128 forward rows a row and at most one more explanation; "full" doubles the masks, hides in a second way and shakes the input.
+    """
+    cuts = cuts or Cuts()
+    s = subject(q, explanation, method)
+    own = Cost(forward_rows=q.cost().forward)
+    changed, steps = ClassDependence().read(s, cuts), Convergence().read(s, cuts)
+    facts = [_facts(s, i, changed, steps) for i in range(s.size)]
+    hidden, found = _hide(s, facts, cuts, level, pool)
+    facts = [_with(f, t) for f, t in zip(facts, found, strict=True)]
+    rest = (CompletenessGap().read(s), *([Stability().read(s)] if level == "full" else []), Sparseness().read(s, cuts))
+    every = (*hidden, changed, steps, *rest)
+    return _evidence(s, facts, every, cuts, level, sum((r.cost for r in every), own))
+
+
+def _hide(s: Subject, facts: list[Facts], cuts: Cuts, level: str, pool: Pool | None) -> tuple[tuple[Reading, ...], list[Tested]]:
+    """The readings that rest on hiding parts, and their numbers."""
+    if not s.grid.kind:
+        return (missing(s.grid.why),), [Tested(why=s.grid.why)] * s.size
+    check = MaskFidelity(masks=FULL) if level == "full" else MaskFidelity()
+    found, cost = check.measure(s, pool or Pool(s.q, s.grid), lambda i, t: open_to_doubt(_with(facts[i], t), cuts))
+    out = readings(s, found, cost, cuts, "blur" if s.grid.kind == PICTURE else "the baseline as fill")
+    if level == "full" and s.grid.kind == PICTURE:
+        second, more = check.measure(s, Pool(s.q, s.grid, "mean"))
+        out = (*out, second_opinion(second, found, more))
+    return out, found
+
+
+def _facts(s: Subject, i: int, changed: Reading, steps: Reading) -> Facts:
+    values = [t[i] for t in leaves(s.e.values)]
+    row = lambda reading, name: reading.rows[i] if reading.name == name and reading.rows else None  # noqa: E731
+    return Facts(
+        target=s.e.target[i],
+        finite=all(bool(torch.isfinite(v).all()) for v in values),
+        gini=gini(s.maps()[i]),
+        blind=row(changed, "class-dependence"),
+        network=row(changed, "network-dependence"),
+        converged=row(steps, "convergence"),
+        noise=row(steps, "noise"),
+        photo=s.grid.kind == PICTURE,
+        empty=_empty(s, values),
+    )
+
+
+def _with(f: Facts, t: Tested) -> Facts:
+    return replace(f, r=t.r, z=t.z or 0.0, add=t.add, ceiling=t.ceiling or 0.0, untested=t.why)
+
+
+def _empty(s: Subject, values: Sequence[Tensor]) -> str:
+    """What to say of a map whose positive part is all there is, and is nothing."""
+    if s.e.signed or any(bool(v.any()) for v in values):
+        return ""
+    return (
+        f"Empty: at {s.e.at or 'the input'} nothing raises {named(s.e.target)}, so that the positive part is zero everywhere. Try an earlier layer (at=...) or a method with signs."
+    )
+
+
+def _evidence(s: Subject, facts: list[Facts], every: tuple[Reading, ...], cuts: Cuts, level: str, cost: Cost) -> Evidence:
+    judged = [judge(f, cuts) for f in facts]
+    whole = judge_rows(facts, judged, s.q.ids, cuts, s.q.seed)
+    return Evidence(whole.verdict, _told(whole, facts, s), every, level, tuple(j.verdict for j in judged), cost=cost)
+
+
+def _told(whole: Judged, facts: list[Facts], s: Subject) -> tuple[str, ...]:
+    """The reasons, and what has no vote but must be said: a map without signs marks where, not which way."""
+    where = not s.e.signed and whole.verdict != CONTRADICTED and any(f.r is not None for f in facts)
+    return (*whole.reasons, "The map has no signs: it marks where, not which way.") if where else whole.reasons
