@@ -10,6 +10,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 
+SUBJECT_TARGETS = (0, 1, 2)
+"""A class for each of the three rows of a subject."""
+
+
 class Residual(nn.Module):
     """Pictures of two channels, 6 x 6, to three classes: residual sums, one activation called three times, a functional one."""
 
