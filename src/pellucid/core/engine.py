@@ -52,7 +52,8 @@ class Count:
 class Engine:
     """Runs one question's model at one place, for one thread."""
 
-    def __init__(self, model: Model, x: Tree, target: Target, places: tuple[Place, ...], *, seed: int, batch_size: int | Plan | None, fan: int = 1) -> None:
+    def __init__(self, model: Model, x: Tree, target: Target, places: tuple[Place, ...], *, seed: int, batch_size: int | Plan | None, fan: int = 1, moved: tuple[Tensor, ...] | None = None) -> None:
+        self.moved = moved
         self.model, self.x, self.target, self.places, self.seed, self.fan = model, unshare(x), target, places, seed, fan
         self.size = rows_of(self.x) or 0
         self.read = target.reads if target.reads is None or isinstance(target.reads, Place) else Place.parse(target.reads, dict.fromkeys(i.name for i in model.layers()))
@@ -122,7 +123,7 @@ class Engine:
         if step.channels_last:
             args, kwargs = map_leaves(lambda v: _layout(v, True), (args, kwargs))
         if parts is not None and self.places and self._suffix is not None:
-            out = self._guard(lambda: self._suffix(args, kwargs, parts[0], rows))  # type: ignore[misc]
+            out = self._guard(lambda: self._suffix(args, kwargs, parts[0], rows // self.fan))  # type: ignore[misc]
         else:
             inside = self.places if parts is not None else ()
             road = FullRoad(self._runner(step.channels_last), inside, self.read)
@@ -188,10 +189,11 @@ class Engine:
 
             def work(i: int, j: int, step: Step) -> None:
                 with torch.inference_mode():
-                    box.append(self._forward(step, None, torch.arange(i, j)).detach())
+                    rows = self.fan * torch.arange(i, j)
+                    box.append(self._forward(step, None if self.moved is None else take(self.moved, rows), rows).detach())
 
-            self._sweep("model", self.size, work, grad=False)
-            self.settle(torch.cat(box))
+            self._sweep("model", self.size // self.fan, work, grad=False)
+            self.settle(torch.cat(box).repeat_interleave(self.fan, 0))
 
     def settle(self, out: Tensor) -> None:
         """Fixes the target on the outputs of the question's own rows."""
@@ -226,13 +228,21 @@ class Engine:
         if fresh:
             pick = torch.tensor(sorted(fresh.values()))
             new = take(parts, pick) if len(pick) < len(rows) else parts
-            y = self._values(self._forward(step, new, rows[pick]), rows[pick]).cpu()
+            y = self._values(self._once(step, new, rows[pick]), rows[pick]).cpu()
             if len(self._memo) + len(y) > REMEMBERED:
                 self._memo.clear()
             known = dict(zip((keys[int(i)] for i in pick), y, strict=True))
             self._memo.update(known)
             return torch.stack([known[k] if k in known else self._memo[k] for k in keys])
         return torch.stack([self._memo[k] for k in keys])
+
+    def _once(self, step: Step, parts: tuple[Tensor, ...], rows: Tensor) -> Tensor:
+        """Outputs of rows of which some differ only in their target: those share a forward."""
+        groups = equal_groups(parts, rows // self.fan) if self.fan > 1 else None
+        if groups is None:
+            return self._forward(step, parts, rows)
+        first, inverse, _ = groups
+        return self._forward(step, take(parts, first), rows[first]).index_select(0, inverse)
 
     def outputs(self, points: Points) -> Tensor:
         """(n, B, ...) whole outputs, for many targets that share the forwards."""
@@ -306,14 +316,14 @@ class Engine:
         box: list[tuple[Tensor, ...]] = []
 
         def work(i: int, j: int, step: Step) -> None:
-            args, kwargs = call_args(take(source, torch.arange(i, j)))
+            args, kwargs = call_args(take(source, self.fan * torch.arange(i, j)))
             with torch.no_grad():
                 got = self._guard(lambda: FullRoad(self._runner(), self.places, None).points(args, kwargs))
             self.count.forward += j - i
             box.append(tuple(t.detach() for t in got))
 
-        self._sweep("layer", self.size, work, grad=False)
-        return tuple(torch.cat(ts) for ts in zip(*box, strict=True))
+        self._sweep("layer", self.size // self.fan, work, grad=False)
+        return tuple(torch.cat(ts).repeat_interleave(self.fan, 0) for ts in zip(*box, strict=True))
 
     def tap(self) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...]]:
         """(values, gradients) at the places, from one forward pass of the question's own rows."""
@@ -334,19 +344,36 @@ class Engine:
         return tuple(torch.cat(t) for t in zip(*points, strict=True)), tuple(torch.cat(t) for t in zip(*grads, strict=True))
 
     def _tapped(self, rows: Tensor, step: Step) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...], Tensor]:
+        """(values, gradients, outputs) of a chunk; copies of a row that differ in their target share its forward."""
+        first, inverse, turn = self._copies(rows)
         with torch.enable_grad():
-            if self.places:
-                args, kwargs = map_leaves(lambda v: _layout(v, step.channels_last), call_args(take(self.x, rows)))
-                road = FullRoad(self._runner(step.channels_last), self.places, self.read)
-                leaf, out = self._guard(lambda: road.tap(args, kwargs))
-                self.count.forward += len(rows)
-                out = self._readable(out, len(rows))
-            else:
-                flat = leaves(self.x)
-                leaf = tuple(_leaf(take(flat[i], rows)) for i in self.slots)
-                out = self._forward(step, leaf, rows)
-            grads = self._pull(self._own_values(out, rows).sum(), leaf, keep=False)
-        return tuple(t.detach().contiguous() for t in leaf), tuple(g.contiguous() for g in grads), out.detach()
+            leaf, out = self._tap_forward(first, step)
+            whole = out if self.fan == 1 else out[inverse]
+            y = self._own_values(whole, rows)
+            turns = int(turn.max()) + 1
+            pulls = [self._pull(y[turn == k].sum(), leaf, keep=k + 1 < turns) for k in range(turns)]
+        if self.fan == 1:
+            return tuple(t.detach().contiguous() for t in leaf), tuple(g.contiguous() for g in pulls[0]), out.detach()
+        grads = tuple(torch.stack(g)[turn, inverse] for g in zip(*pulls, strict=True))
+        return tuple(t.detach()[inverse] for t in leaf), grads, whole.detach()
+
+    def _copies(self, rows: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """(first, inverse, turn): one row for each input, each row's input, and its turn among the copies."""
+        if self.fan == 1:
+            return rows, torch.arange(len(rows)), torch.zeros_like(rows)
+        base, inverse = (rows // self.fan).unique(return_inverse=True)
+        return base * self.fan, inverse, rows % self.fan - (rows % self.fan).min()
+
+    def _tap_forward(self, rows: Tensor, step: Step) -> tuple[tuple[Tensor, ...], Tensor]:
+        if not self.places:
+            flat = leaves(self.x)
+            leaf = tuple(_leaf(take(flat[i], rows)) for i in self.slots)
+            return leaf, self._forward(step, leaf, rows)
+        args, kwargs = map_leaves(lambda v: _layout(v, step.channels_last), call_args(take(self.x, rows)))
+        road = FullRoad(self._runner(step.channels_last), self.places, self.read)
+        leaf, out = self._guard(lambda: road.tap(args, kwargs))
+        self.count.forward += len(rows)
+        return leaf, self._readable(out, len(rows))
 
     def _own_values(self, out: Tensor, rows: Tensor) -> Tensor:
         """Target values before the target is settled: a prediction is read off these rows' own outputs."""
@@ -366,11 +393,14 @@ class Engine:
     def _spend(self, rows: int) -> None:
         self.count.forward += rows
 
+    def _spent(self, rows: int) -> None:
+        self.count.forward += rows
+
     def _enter_suffix(self, n: int) -> None:
         """Records what lies below the layer once, where that pays; the whole forward is the road where it does not fit."""
-        if self._suffix is not None or self._whole or len(self.places) != 1 or n < self.size + SUFFIX_PAYS or self.model.training:
+        if self._suffix is not None or self._whole or len(self.places) != 1 or (n - self.size) // self.fan < SUFFIX_PAYS or self.model.training:
             return
-        args, kwargs = call_args(self.x)
+        args, kwargs = call_args(take(self.x, self.fan * torch.arange(self.size // self.fan)) if self.fan > 1 else self.x)
         try:
             with self._care():
                 self._suffix = self._guard(lambda: SuffixRoad(self._runner(), self.places[0], args, kwargs, self.read, self._spend))

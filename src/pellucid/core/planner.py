@@ -20,7 +20,7 @@ LONGEST = 2.0  # seconds a call may last by plan: cancelling has to wait for it
 LARGEST = 8192  # rows a call; beyond it nothing is gained and one bad try costs all
 RISK = 0.3  # share of a try's time that is lost when the try is a bad one
 BUSY = 0.7  # share of the threads' time that must be spent computing
-RECHECK = 16  # calls at the best arm before its neighbours are asked again; doubles
+RECHECK = 8  # calls at the best arm before its neighbours are asked again; doubles
 REMEMBERED = 256  # keys whose measurements are kept
 SCARCE = ("out of memory", "not enough memory", "can't allocate memory", "alloc_failed")
 
@@ -173,7 +173,7 @@ class _Measured:
 
     def __init__(self, numel: int, layouts: bool, home: int) -> None:
         self.lock = threading.Lock()
-        self.start = Step(_power(2**17 // max(numel, 1), 256), layouts, home)
+        self.start = Step(_power(2**18 // max(numel, 1), 256), layouts, home)
         self.home, self.race = home, layouts
         self.rates: dict[Step, deque[float]] = {}
         self.best: Step | None = None

@@ -60,7 +60,8 @@ class Question:
     def engine(self) -> Engine:
         """This thread's engine for this question."""
         if not hasattr(self._local, "engine"):
-            self._local.engine = Engine(self.model, self.x, self.target, self.places, seed=self.seed, batch_size=self.batch_size, fan=self.fan)
+            moved = tuple(leaves(self.moved)) if self.moved is not None else None
+            self._local.engine = Engine(self.model, self.x, self.target, self.places, seed=self.seed, batch_size=self.batch_size, fan=self.fan, moved=moved)
         return self._local.engine
 
     def close(self) -> None:
@@ -92,7 +93,8 @@ class Question:
 
     def with_point(self, z: Tree) -> "Question":
         """The same with the place holding `z`."""
-        new = self._new(moved=z) if self.places else self._new(x=self._placed(z), moved=None)
+        fan = self.fan if all(_alike(t, self.fan) for t in leaves(z)) else 1
+        new = self._new(moved=z, fan=fan) if self.places else self._new(x=self._placed(z), moved=None, fan=fan)
         new.engine.inherit(self.engine)
         return new
 
@@ -109,7 +111,7 @@ class Question:
         x = map_leaves(lambda v: v.index_select(0, rows.to(v.device)) if has_rows(v) else v, self.x)
         targets = per_row([of_row(t, i) for i in rows.tolist()])
         moved = None if self.moved is None else take(self.moved, rows)
-        part = self._new(x=x, target=targets, ids=tuple(self.ids[i] for i in rows.tolist()), baseline=_rows_of_baseline(self.baseline, rows, self.size), moved=moved, fan=1)
+        part = self._new(x=x, target=targets, ids=tuple(self.ids[i] for i in rows.tolist()), baseline=_rows_of_baseline(self.baseline, rows, self.size), moved=moved, fan=_whole_fans(rows, self.fan))
         part.engine.inherit(self.engine, rows)
         for known in ("point", "start"):
             if hasattr(self._local, known) and part.moved is None:
@@ -291,6 +293,20 @@ def spread(f: Tensor, like: Tensor) -> Tensor:
     return f.reshape(-1, *[1] * (like.ndim - 1))
 
 
+def _alike(t: Tensor, fan: int) -> bool:
+    """Whether the copies of each row hold the same point."""
+    groups = t.unflatten(0, (-1, fan))
+    return fan == 1 or bool((groups == groups[:, :1]).all())
+
+
+def _whole_fans(rows: Tensor, fan: int) -> int:
+    """The fan that is left when these rows are taken: the same if every row comes with all its copies."""
+    if fan == 1 or len(rows) % fan:
+        return 1
+    groups = rows.reshape(-1, fan)
+    return fan if torch.equal(groups, groups[:, :1] // fan * fan + torch.arange(fan)) else 1
+
+
 def _wide(dtype: torch.dtype) -> torch.dtype:
     return torch.float32 if dtype in (torch.float16, torch.bfloat16) else dtype
 
@@ -350,7 +366,7 @@ def _several(q: Question, targets: list[Any]) -> Question:
     spread_targets = PerRow(tuple(of_row(own[k], i) for i in range(q.size) for k in range(n)))
     per_row(spread_targets.targets)
     x = map_leaves(lambda v: v.index_select(0, rows.to(v.device)) if has_rows(v) else v, q.x)
-    ids = tuple((name, k) for name in q.ids for k in range(n))
+    ids = tuple(name for name in q.ids for _ in range(n))
     return q._new(x=x, target=spread_targets, ids=ids, baseline=_rows_of_baseline(q.baseline, rows, q.size), fan=n)
 
 
