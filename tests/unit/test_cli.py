@@ -16,7 +16,6 @@ from pellucid.core.errors import CannotComplete, UsageError
 from pellucid.run.store import Store
 from unit.explanations import photo
 
-
 LIGHT = """
 import sys
 from pellucid.cli import main

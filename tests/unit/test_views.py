@@ -1,6 +1,7 @@
 """The views: sign without colour, scales printed, text escaped, one file that needs nothing else."""
 
 import base64
+import dataclasses
 import hashlib
 import io
 import re
@@ -192,6 +193,17 @@ def test_a_verdict_has_a_word_and_a_mark(verdict: str) -> None:
     word, tone = words.VERDICTS[verdict]
     assert word in page([e])
     assert words.MARKS[tone] in page([e])
+
+
+def test_a_row_gets_its_own_verdict_and_the_evidence_stands_once() -> None:
+    both = evidence("doubtful", 2)
+    e = photo(2, evidence=dataclasses.replace(both, rows=("supported", "contradicted")))
+    told = [words.judgement(e, row) for row in (0, 1, None)]
+    assert [t.word for t in told if t] == ["Supported", "Contradicted", "Doubtful"]
+    text = page([e])
+    assert text.count("<table>") == 1
+    assert text.index("Over all 2 rows") < text.index("✓</span> Supported") < text.index("✗</span> Contradicted")
+    assert "Over all" not in page([photo()])
 
 
 def test_many_rows_stay_below_two_megabytes_and_the_page_counts_what_it_left_out() -> None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from .caption import number
 
 if TYPE_CHECKING:
-    from ..core.explanation import Cost, Reading
+    from ..core.explanation import Cost, Explanation, Reading
     from .panels import Panel
 
 VERDICTS = {
@@ -19,6 +19,35 @@ VERDICTS = {
 """A verdict's word and its tone."""
 MARKS = {"good": "✓", "doubtful": "?", "bad": "✗", "fact": "·", "not applicable": "–"}
 """A tone's mark, so that no verdict is told by colour alone."""
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """A verdict as it is shown: its word, tone and mark, why, and what it does not say."""
+
+    word: str
+    tone: str
+    mark: str
+    reasons: tuple[str, ...]
+    note: str
+
+
+def judgement(e: "Explanation", row: int | None = None) -> Judgement | None:
+    """The verdict over all rows, or one row's own; None where no evidence was asked for."""
+    if e.evidence is None:
+        return None
+    rows = e.evidence.rows
+    if row is None or len(rows) < 2:
+        word, tone = VERDICTS[e.evidence.verdict]
+        return Judgement(word, tone, MARKS[tone], e.evidence.reasons, e.evidence.note)
+    word, tone = VERDICTS[rows[row]]
+    return Judgement(word, tone, MARKS[tone], (f"This is the verdict on this row. Over all {len(rows)} rows: {e.evidence.verdict}.",), e.evidence.note)
+
+
+def readings(e: "Explanation", row: int | None = None) -> "tuple[Reading, ...]":
+    """The readings that say something: of one row, those that have a value there."""
+    told = e.evidence.readings if e.evidence else ()
+    return tuple(r for r in told if row is None or (row < len(r.rows) and r.rows[row] is not None))
 
 
 def cost_text(cost: "Cost") -> str:

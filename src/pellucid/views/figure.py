@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 
 from . import paint
 from .caption import caption, number, short_target
-from .evidence import MARKS, VERDICTS, ends, legend, value_text
+from .evidence import MARKS, ends, judgement, legend, readings, value_text
 from .panels import Panel, panels
 
 if TYPE_CHECKING:
@@ -138,18 +138,18 @@ _DRAW: dict[str, Callable[[Sheet, float, Panel, str], None]] = {"overlay": _over
 
 def _evidence(sheet: Sheet, e: "Explanation", row: int) -> None:
     x, y, right = MARGIN + 2 * SIDE + 0.65, TITLE + 0.08, WIDTH - MARGIN
-    if e.evidence is None:
+    told = judgement(e, row)
+    if told is None:
         sheet.words(x, y, "No evidence was asked for", size=12, weight="bold")
         sheet.words(x, y + 0.36, "A map alone does not show that it is right.", color=MUTED)
         return
-    word, tone = VERDICTS[e.evidence.verdict]
     stripe = sheet.axes(x - 0.22, y, 0.045, PANEL - 0.45)
-    stripe.set(xticks=[], yticks=[], facecolor=TONES[tone])
+    stripe.set(xticks=[], yticks=[], facecolor=TONES[told.tone])
     stripe.spines[:].set_visible(False)
-    sheet.words(x, y, f"{MARKS[tone]} {word}", size=13, weight="bold", color=TONES[tone])
-    y = _reasons(sheet, x, y + 0.42, e.evidence.reasons)
+    sheet.words(x, y, f"{told.mark} {told.word}", size=13, weight="bold", color=TONES[told.tone])
+    y = _reasons(sheet, x, y + 0.42, told.reasons)
     _readings(sheet, x, right, y + 0.1, e, row)
-    sheet.words(x, TITLE + PANEL - 0.75, textwrap.fill(e.evidence.note, 60), size=8, color=MUTED, style="italic")
+    sheet.words(x, TITLE + PANEL - 0.75, textwrap.fill(told.note, 60), size=8, color=MUTED, style="italic")
 
 
 def _reasons(sheet: Sheet, x: float, y: float, reasons: Sequence[str]) -> float:
@@ -161,10 +161,12 @@ def _reasons(sheet: Sheet, x: float, y: float, reasons: Sequence[str]) -> float:
 
 
 def _readings(sheet: Sheet, x: float, right: float, y: float, e: "Explanation", row: int) -> None:
-    for r in [r for r in e.evidence.readings if r.verdict != "not applicable"] if e.evidence else []:
+    alone = len(e.target) == 1
+    for r in readings(e, row):
         if y > TITLE + PANEL - 1.0:
             return
-        sheet.words(x, y, MARKS[r.verdict], color=TONES.get(r.verdict, MUTED), weight="bold")
-        sheet.words(x + 0.25, y, textwrap.shorten(r.title, 38, placeholder="…"))
+        if alone:
+            sheet.words(x, y, MARKS[r.verdict], color=TONES.get(r.verdict, MUTED), weight="bold")
+        sheet.words(x + 0.25 * alone, y, textwrap.shorten(r.title, 38, placeholder="…"))
         sheet.words(right, y, value_text(r, row), ha="right")
         y += 0.255

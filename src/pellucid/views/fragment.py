@@ -8,7 +8,7 @@ import jinja2
 
 from . import paint
 from .caption import caption, number, short_target
-from .evidence import MARKS, VERDICTS, cost_text, curve, ends, legend, value_text
+from .evidence import MARKS, cost_text, curve, ends, judgement, legend, readings, value_text
 from .panels import Panel, panels
 
 if TYPE_CHECKING:
@@ -18,18 +18,24 @@ if TYPE_CHECKING:
 def fragment(e: "Explanation") -> str:
     """The explanation with its style sheet, every row one article; no script, nothing fetched."""
     rows = [article(e, row) for row in range(len(e.target))]
-    return templates().get_template("fragment.html.j2").render(style=style("explanation.css"), articles=rows)
+    return templates().get_template("fragment.html.j2").render(style=style("explanation.css"), summary=summary(e), articles=rows)
 
 
 def article(e: "Explanation", row: int, side: int = 512, heading: int = 3) -> str:
-    """One row: the picture and its map, what the model answers, and the verdict with its evidence."""
-    words = caption(e, row)
+    """One row: the picture and its map, what the model answers, and the verdict with its evidence (or its own values, where several rows share the evidence)."""
+    words, alone = caption(e, row), len(e.target) == 1
     values = {
-        "words": words, "panels": [_panel(p, short_target(words.target), side) for p in panels(e, row)],
-        "predictions": _predictions(e, row), "evidence": evidence_rows(e, row), "verdict": verdict(e, row), "h": f"h{heading}",
-        "cost": cost_text(e.cost),
+        "words": words, "panels": [_panel(p, short_target(words.target), side) for p in panels(e, row)], "predictions": _predictions(e, row), "verdict": judgement(e, row),
+        "evidence": evidence_rows(e) if alone else [], "values": [] if alone else [(r.title, value_text(r, row)) for r in readings(e, row)], "h": f"h{heading}",
     }  # fmt: skip
     return templates().get_template("article.html.j2").render(values)
+
+
+def summary(e: "Explanation", heading: int = 3) -> str:
+    """The verdict over several rows and the evidence for it; nothing for a single row, whose article says it all."""
+    if len(e.target) == 1 or e.evidence is None:
+        return ""
+    return templates().get_template("summary.html.j2").render(rows=len(e.target), verdict=judgement(e), evidence=evidence_rows(e), h=f"h{heading}")
 
 
 @functools.cache
@@ -44,24 +50,14 @@ def style(*names: str) -> str:
     return "\n".join((Path(__file__).parent / "templates" / n).read_text(encoding="utf-8") for n in names)
 
 
-def verdict(e: "Explanation", row: int) -> dict[str, Any] | None:
-    """The verdict's word, mark and reasons; None where no evidence was asked for."""
-    if e.evidence is None:
-        return None
-    word, tone = VERDICTS[e.evidence.verdict]
-    own = e.evidence.rows[row] if len(e.evidence.rows) > 1 else ""
-    return {"word": word, "tone": tone, "mark": MARKS[tone], "reasons": e.evidence.reasons, "note": e.evidence.note, "own": own, "rows": len(e.evidence.rows)}
-
-
-def evidence_rows(e: "Explanation", row: int) -> list[dict[str, Any]]:
+def evidence_rows(e: "Explanation") -> list[dict[str, Any]]:
     """The evidence table's rows, every value in words."""
-    many = len(e.target) > 1
     return [
         {
-            "title": r.title, "name": r.name, "meaning": r.meaning, "value": value_text(r, row), "sentence": r.sentence, "verdict": r.verdict,
-            "mark": MARKS[r.verdict], "cost": cost_text(r.cost), "curve": curve(r), "mean": value_text(r) if many else "",
+            "title": r.title, "meaning": r.meaning, "value": value_text(r), "sentence": r.sentence, "verdict": r.verdict, "mark": MARKS[r.verdict],
+            "cost": cost_text(r.cost), "curve": curve(r),
         }
-        for r in (e.evidence.readings if e.evidence else ())
+        for r in readings(e)
     ]  # fmt: skip
 
 

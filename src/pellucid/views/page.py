@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from .caption import caption, method_title, short_target
 from .docstring import section
 from .evidence import cost_text
-from .fragment import article, style, templates, verdict
+from .fragment import article, style, summary, templates
 from .limits import limits
 
 if TYPE_CHECKING:
@@ -64,7 +64,7 @@ def _section(e: "Explanation", articles: list[str]) -> dict[str, Any]:
     told = section(entry.doc, "Units") if entry else ""
     asked = f"{method_title(e.method)} asks: {entry.summary}" if entry and entry.summary else ""
     return {
-        "articles": articles, "left_out": len(e.target) - len(articles), "verdict": verdict(e, 0), "limits": limits(e), "asked": asked,
+        "articles": articles, "left_out": len(e.target) - len(articles), "summary": summary(e, heading=2), "limits": limits(e), "asked": asked,
         "units": f"Units: {told}" if told else "", "command": e.provenance.get("command"), "python": e.provenance.get("code"), "facts": facts(e), "notes": e.provenance.get("notes", []),
     }  # fmt: skip
 

@@ -77,7 +77,8 @@ def _outline(smooth: Floats, most: float, raises: bool) -> Iterator[Outline]:
     padded = np.pad(smooth, 1, constant_values=0.0)
     lines = Figure().add_subplot().contour(padded, [most / 2]).allsegs[0]
     sizes = [_area(line) for line in lines]
-    lines = [line for line, size in zip(lines, sizes, strict=True) if size >= max(sizes) / 10]
+    least = min(max(sizes), max(max(sizes) / 10, (max(smooth.shape) / 28) ** 2))
+    lines = [line for line, size in zip(lines, sizes, strict=True) if size >= least]
     y, x = np.unravel_index(int(smooth.argmax()), smooth.shape)
     yield Outline(raises, tuple(np.asarray(line) - 1 for line in lines), (float(x), float(y)))
 

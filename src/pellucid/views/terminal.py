@@ -9,7 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from .caption import caption, short_target
-from .evidence import MARKS, VERDICTS, cost_text, value_text
+from .evidence import MARKS, VERDICTS, cost_text, judgement, value_text
 
 if TYPE_CHECKING:
     from ..core.explanation import Evidence, Explanation
@@ -28,6 +28,9 @@ def _row(e: "Explanation", row: int) -> RenderableType:
     words = caption(e, row)
     head, told = words.lines()
     lines: list[RenderableType] = [Text(head, style="bold"), Text(f"{words.row} · {told}", style="dim")]
+    own = judgement(e, row)
+    if own and len(e.target) > 1:
+        lines.append(Text(f"{own.mark} {own.word}", style=TONES[own.tone]))
     told_rows = e.predictions[row] if row < len(e.predictions) else []
     if told_rows:
         lines.append(Padding(_predictions(told_rows, short_target(e.target[row])), (1, 0, 1, 2)))
@@ -44,7 +47,8 @@ def _predictions(rows: list[tuple[str, float]], asked: str) -> Table:
 
 def _evidence(evidence: "Evidence") -> list[RenderableType]:
     word, tone = VERDICTS[evidence.verdict]
-    head = Text(f"{MARKS[tone]} {word}", style=f"bold {TONES[tone]}")
+    over = f", over all {len(evidence.rows)} rows" if len(evidence.rows) > 1 else ""
+    head = Text(f"{MARKS[tone]} {word}{over}", style=f"bold {TONES[tone]}")
     reasons = [Padding(Text(r), (0, 0, 0, 2)) for r in evidence.reasons]
     return [head, *reasons, Padding(evidence_table(evidence), (1, 0)), Text(evidence.note, style="italic dim"), Text(f"The evidence cost {cost_text(evidence.cost)}.", style="dim")]
 
