@@ -13,7 +13,7 @@ from ..core.question import Question
 from ..core.tree import leaves
 from ._fidelity import gini
 from ._pool import Pool
-from ._subject import PICTURE, Subject, named, subject
+from ._subject import PICTURE, Subject, named, spent, subject
 from ._verdict import CONTRADICTED, Cuts, Facts, Judged, judge, judge_rows, open_to_doubt
 from .class_dependence import ClassDependence
 from .completeness_gap import CompletenessGap
@@ -33,7 +33,7 @@ def gather(q: Question, explanation: Explanation, method: Method | None, level: 
     """
     cuts = cuts or Cuts()
     s = subject(q, explanation, method)
-    own = Cost(forward_rows=q.cost().forward)
+    own = spent(q, q.own_outputs)
     changed, steps = ClassDependence().read(s, cuts), Convergence().read(s, cuts)
     facts = [_facts(s, i, changed, steps) for i in range(s.size)]
     hidden, found = _hide(s, facts, cuts, level, pool)
@@ -48,7 +48,8 @@ def _hide(s: Subject, facts: list[Facts], cuts: Cuts, level: str, pool: Pool | N
     if not s.grid.kind:
         return (missing(s.grid.why),), [Tested(why=s.grid.why)] * s.size
     check = MaskFidelity(masks=FULL) if level == "full" else MaskFidelity()
-    found, cost = check.measure(s, pool or Pool(s.q, s.grid), lambda i, t: open_to_doubt(_with(facts[i], t), cuts))
+    pool = pool or Pool(s.q, s.grid)
+    found, cost = check.measure(s, pool, lambda i, t: open_to_doubt(_with(facts[i], t), cuts))
     out = readings(s, found, cost, cuts, "blur" if s.grid.kind == PICTURE else "the baseline as fill")
     if level == "full" and s.grid.kind == PICTURE:
         second, more = check.measure(s, Pool(s.q, s.grid, "mean"))

@@ -22,9 +22,10 @@ class Pool:
     def __init__(self, q: Question, grid: Grid, fill: str = "blur") -> None:
         self.grid, self.fill_name = grid, fill if grid.kind == PICTURE else "the baseline"
         self.q = q.at_layer(None) if grid.kind == PICTURE and q.places else q
+        self.opening = spent(self.q, self.q.own_outputs)
         self.target = self.q.resolved_target()
-        out = self.q.own_outputs()
-        self.whole = self.target.reads is None and out.ndim == 2 and out.shape[1] <= WIDEST
+        self.own = self.q.own_outputs()
+        self.whole = self.target.reads is None and self.own.ndim == 2 and self.own.shape[1] <= WIDEST
         self._x = leaves(self.q.point)[0]
         self._fill = self._filled(fill)
         self._held: list[Tensor] = [torch.empty(0)] * q.size
@@ -43,14 +44,14 @@ class Pool:
 
     def grow(self, rows: list[int], n: int) -> Cost:
         """Asks for masks until each of these rows has `n`."""
-        total = Cost()
+        total, self.opening = self.opening, Cost()
         for have in sorted({self.count(r) for r in rows if self.count(r) < n}):
             total = total + self._ask([r for r in rows if self.count(r) == have], have, n)
         return total
 
-    def answers(self, row: int, target: Target | None = None) -> Tensor:
-        """(n,) double-precision answers of one row; of another target where whole outputs are kept."""
-        held = self._held[row]
+    def answers(self, row: int, n: int, target: Target | None = None) -> Tensor:
+        """(n,) double-precision answers of one row under its first `n` masks; of another target where whole outputs are kept."""
+        held = self._held[row][:n]
         if self.whole:
             held = (target or self.target).read(held, torch.full((len(held),), row))
         return held.double().cpu()

@@ -83,7 +83,7 @@ def _grid(q: Question, e: Explanation) -> Grid:
         return Grid(PICTURE, tuple(floats[0].shape[2:]))
     if q.places and floats:
         return Grid("", why=f"The map lies at {q.at}, which has no grid like the picture's; hiding parts of the input cannot test it.")
-    if len(floats) > 1 or e.values.ndim not in (2, 3):
+    if len(floats) > 1 or e.values.ndim not in (2, 3) or (q.places and e.values.ndim == 2):
         return Grid("", why="The map has neither the picture's grid nor one axis of features.")
     axis = 1 if e.values.ndim == 2 or q.places or e.values.shape[1] >= e.values.shape[2] else 2
     count = e.values.shape[axis]

@@ -70,14 +70,13 @@ class MaskFidelity(Metric):
         while rows:
             cost = cost + pool.grow(rows, n)
             for i in rows:
-                found[i] = self._row(pool, i, maps[i], controls[i])
+                found[i] = self._row(pool, i, n, maps[i], controls[i])
             n += self.masks
             rows = [i for i in rows if n <= self.most and unsettled(i, found[i])]
         return found, cost
 
-    def _row(self, pool: Pool, i: int, heat: Tensor, controls: tuple[Tensor, ...]) -> Tested:
-        n = pool.count(i)
-        answers, masks = pool.answers(i), pool.masks(n)
+    def _row(self, pool: Pool, i: int, n: int, heat: Tensor, controls: tuple[Tensor, ...]) -> Tested:
+        answers, masks = pool.answers(i, n), pool.masks(n)
         if not torch.isfinite(answers).all():
             return Tested(masks=n, why="With parts hidden, the model's answers are not finite.")
         small = masks.small(i)
@@ -94,9 +93,9 @@ class MaskFidelity(Metric):
         own = of_row(pool.target, i)
         if not (pool.whole and isinstance(own, (Label, Probability)) and isinstance(own.index, int)):
             return "", -1.0
-        order = pool.q.own_outputs()[i].argsort(descending=True).tolist()
+        order = pool.own[i].argsort(descending=True).tolist()
         rest = [c for c in order[:6] if c != own.index][:5]
-        fits = [float(fidelity.fit(small, pool.answers(i, type(own)(c))).correlate(heat.flatten()[None])[0]) for c in rest]
+        fits = [float(fidelity.fit(small, pool.answers(i, len(small), type(own)(c))).correlate(heat.flatten()[None])[0]) for c in rest]
         best = max(range(len(rest)), key=lambda k: fits[k]) if rest else -1
         return (Label(rest[best]).text(pool.q.model.labels), fits[best] - r) if rest else ("", -1.0)
 
