@@ -35,6 +35,13 @@ class Clock:
         self.now, self.cpu = self.now + seconds, self.cpu + seconds * threads
 
 
+@pytest.fixture(autouse=True)
+def alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No other work on the machine, and none remembered from another test."""
+    monkeypatch.setattr(module, "_HOME", module._Home())
+    monkeypatch.setattr(module.os, "getloadavg", lambda: (0.0, 0.0, 0.0), raising=False)
+
+
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     found = Clock()
@@ -290,6 +297,23 @@ def test_threads_that_wait_are_given_up_only_when_one_is_faster(clock: Clock, tw
     assert {s.threads for s in steps} == {1, 2}, "contention must be answered by trying one thread"
     most = [s.threads for s in steps for _ in range(s.size)].count(1 if slowdown > 1 else 2)
     assert most > 140
+
+
+def stalls(clock: Clock) -> Work:
+    def work(start: int, stop: int, step: Step) -> None:
+        clock.spend((stop - start) * 1e-2 * (50.0 if step.threads == 2 else 1.0), 1.0)
+
+    return work
+
+
+def test_one_search_tells_the_next_that_threads_stall(clock: Clock, two_threads: None) -> None:
+    Planner().run("k", 40, stalls(clock), numel=150_528)
+    assert {s.threads for s in Planner().run("k", 40, stalls(clock), numel=150_528)} == {1}
+
+
+def test_on_a_crowded_machine_work_starts_on_one_thread(clock: Clock, two_threads: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module.os, "getloadavg", lambda: (100.0, 0.0, 0.0), raising=False)
+    assert {s.threads for s in Planner().run("k", 40, stalls(clock), numel=150_528)} == {1}
 
 
 def test_threads_come_back_when_the_machine_is_free(clock: Clock, two_threads: None) -> None:

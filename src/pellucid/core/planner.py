@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import os
 import re
 import threading
 import time
@@ -173,7 +174,8 @@ class _Measured:
 
     def __init__(self, numel: int, layouts: bool, home: int) -> None:
         self.lock = threading.Lock()
-        self.start = Step(_power(2**18 // max(numel, 1), 256), layouts, home)
+        wait = _HOME.crowded() if home > 1 else 0.0
+        self.start = Step(_power(2**18 // max(numel, 1), 256), layouts, 1 if wait else home)
         self.home, self.race = home, layouts
         self.rates: dict[Step, deque[float]] = {}
         self.best: Step | None = None
@@ -184,7 +186,7 @@ class _Measured:
         self.ceiling, self.cap = LARGEST + 1, LARGEST
         self.calls, self.recheck, self.upward = 0, RECHECK, False
         self.seen, self.suspect = 0, False
-        self.patience, self.until = 0.25, 0.0  # of trying another number of threads
+        self.patience, self.until = 0.25, time.perf_counter() + wait  # of trying another number of threads
 
     def pick(self, left: int) -> Step:
         with self.lock:
@@ -304,8 +306,11 @@ class _Measured:
         if trial.size != best.size:  # a small call is judged by whether the threads were at work
             won = rate < 1.2 * bar and call.cpu > BUSY * trial.threads * call.seconds
         self.trial, self.suspect = None, False
-        self.patience = min(60.0, max(2 * self.patience, 30 * (rate - bar) * trial.size))
+        at_stake = abs(rate - bar) * trial.size if bar < float("inf") else 0.0  # what a try in vain costs
+        self.patience = min(60.0, max(2 * self.patience, 30 * at_stake))
         self.until = time.perf_counter() + self.patience
+        if rate < 0.5 * bar if trial.threads == 1 else rate > 2 * bar:
+            _HOME.avoid(self.until)
         if won:
             self._crown(best, replace(best, threads=trial.threads))
 
@@ -344,6 +349,16 @@ class _Home:
 
     def __init__(self) -> None:
         self.lock, self.depth, self.threads = threading.Lock(), 0, 1
+        self.until = 0.0
+
+    def avoid(self, until: float) -> None:
+        """Several threads were found to stall: what starts before then starts on one."""
+        self.until = max(self.until, until)
+
+    def crowded(self) -> float:
+        """For how many seconds should new work stay on one thread? A start only; the work itself is measured."""
+        load = os.getloadavg()[0] if hasattr(os, "getloadavg") else 0.0
+        return max(self.until - time.perf_counter(), 10.0 if load >= 1.5 * (os.cpu_count() or 1) else 0.0)
 
     def enter(self) -> int:
         with self.lock:
