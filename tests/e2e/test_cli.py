@@ -168,7 +168,8 @@ def test_the_main_job(tmp_path: Path) -> None:
     told = json.loads(done.stdout)
     assert told["explanation"]["predictions"][0][0][0] == "espresso"
     assert told["verdict"] == "supported"
-    assert Image.open(told["pictures"][0]).width > 1000
+    with Image.open(told["pictures"][0]) as picture:
+        assert picture.width > 1000
     report = Path(told["report"]).read_text()
     assert len(report) < 2_000_000
     assert "<script" not in report

@@ -1,6 +1,7 @@
 """`pellucid doctor`: is this installation sound, and does a package that extends it keep its word?"""
 
 import argparse
+import functools
 import importlib
 import importlib.metadata
 import importlib.util
@@ -98,7 +99,7 @@ def _package(name: str) -> Iterator[Line]:
     if not found:
         yield Line(name, f"no class with a card and a verb was found in {', '.join(p.value for p in points)}", False)
     for entry in found:
-        yield _try(f"{entry.kind.removesuffix('s')} {entry.name}", lambda entry=entry: _procedure(entry))
+        yield _try(f"{entry.kind.removesuffix('s')} {entry.name}", functools.partial(_procedure, entry))
 
 
 def _procedure(entry: Entry) -> str:

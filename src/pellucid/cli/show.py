@@ -48,7 +48,7 @@ def page(entry: Entry) -> Iterator[str]:
     yield f"{entry.name}  ({entry.card.title})"
     yield from textwrap.wrap(entry.summary, room)
     yield ""
-    lines = [(heading, told[heading]) for heading in ("How", "Units", "Misleads when") if heading in told]
+    lines: list[tuple[str, str]] = [(heading, told[heading]) for heading in ("How", "Units", "Misleads when") if heading in told]
     lines += [("Needs", ", ".join(_flags(Needs, entry.card.needs))), ("Promises", ", ".join(_flags(Promise, entry.card.promises)) or "nothing")]
     lines += [("Cost", entry.card.cost), ("Source", told.get("Source") or entry.card.paper)]
     for heading, text in lines:

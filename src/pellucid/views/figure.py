@@ -3,7 +3,7 @@
 import textwrap
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -37,7 +37,7 @@ class Sheet:
         ax.tick_params(color=RULE, labelcolor=INK, labelsize=8)
         return ax
 
-    def words(self, x: float, y: float, text: str, size: float = 9, color: str = INK, **look: object) -> None:
+    def words(self, x: float, y: float, text: str, size: float = 9, color: str = INK, **look: Any) -> None:
         """Text whose top left corner is at a place."""
         w, h = self.figure.get_size_inches()
         self.figure.text(x / w, 1 - y / h, text, **{"size": size, "color": color, "va": "top", "linespacing": 1.45, **look})
@@ -59,7 +59,8 @@ def draw(e: "Explanation", row: int) -> Figure:
 def _overlay(sheet: Sheet, top: float, panel: Panel, target: str) -> None:
     left, right = MARGIN, MARGIN + SIDE + 0.25
     outlines = paint.outlines(panel)
-    for x, words, pixels in ((left, "What the model was shown", panel.picture), (right, "What the map marks", paint.overlay(panel))):
+    shown = (left, "What the model was shown", panel.picture if panel.picture is not None else paint.overlay(panel)), (right, "What the map marks", paint.overlay(panel))
+    for x, words, pixels in shown:
         sheet.words(x, top + 0.08, words, color=MUTED)
         _image(sheet.axes(x, top + 0.3, SIDE, SIDE)).imshow(pixels)
     over = sheet.figure.axes[-1]
@@ -101,7 +102,8 @@ def _bar(sheet: Sheet, x: float, y: float, width: float, panel: Panel, target: s
     ax.set_yticks([])
     ax.set_xticks([scale.low, 0, scale.high] if scale.signed else [0, scale.high])
     ax.set_xticklabels([number(t) for t in ax.get_xticks()])
-    for label, side in zip(ax.get_xticklabels(), ("left", "center", "right") if scale.signed else ("left", "right"), strict=True):
+    sides: tuple[Literal["left", "center", "right"], ...] = ("left", "center", "right") if scale.signed else ("left", "right")
+    for label, side in zip(ax.get_xticklabels(), sides, strict=True):
         label.set_horizontalalignment(side)
 
 

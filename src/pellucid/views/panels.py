@@ -72,7 +72,7 @@ def panels(e: "Explanation", row: int = 0) -> list[Panel]:
     """Everything to draw for one row, an image first; a tree of inputs gives one panel a leaf."""
     leaves = [(".".join(map(str, at)), leaf) for at, leaf in paths(e.values) if hasattr(leaf, "detach")]
     if e.picture is not None and e.has_map:
-        return [_overlay(e, row)]
+        return [_overlay(e, row, _array(e.picture, row))]
     return [_plain(e, row, name, _array(leaf, row)) for name, leaf in leaves]
 
 
@@ -80,9 +80,9 @@ def _array(tensor: Any, row: int) -> Floats:
     return np.asarray(tensor[row].detach().to("cpu").double().numpy(), dtype=np.float64)
 
 
-def _overlay(e: "Explanation", row: int) -> Panel:
+def _overlay(e: "Explanation", row: int, seen: Floats) -> Panel:
     heat = _array(e.heat(), row)
-    picture = np.asarray(e.picture[row].detach().cpu().numpy(), dtype=np.uint8)
+    picture = seen.astype(np.uint8)
     note = f"{heat.shape[0]} × {heat.shape[1]} cells, interpolated" if heat.shape != picture.shape[:2] else ""
     channels = e.values.shape[1]
     summed = f"summed over {channels} channels" if channels > 1 else ""

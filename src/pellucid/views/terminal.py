@@ -1,5 +1,6 @@
 """An explanation in a terminal: what was asked, what the model answers, what the evidence says."""
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from rich import box
@@ -31,13 +32,13 @@ def _row(e: "Explanation", row: int) -> RenderableType:
     own = judgement(e, row)
     if own and len(e.target) > 1:
         lines.append(Text(f"{own.mark} {own.word}", style=TONES[own.tone]))
-    told_rows = e.predictions[row] if row < len(e.predictions) else []
+    told_rows = e.predictions[row] if row < len(e.predictions) else ()
     if told_rows:
         lines.append(Padding(_predictions(told_rows, short_target(e.target[row])), (1, 0, 1, 2)))
     return Group(*lines)
 
 
-def _predictions(rows: list[tuple[str, float]], asked: str) -> Table:
+def _predictions(rows: Sequence[tuple[str, float]], asked: str) -> Table:
     table = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
     for name, p in rows:
         style = "bold" if name.split(",")[0] == asked else ""
