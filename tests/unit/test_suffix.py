@@ -366,6 +366,38 @@ def test_suffix_runs_only_what_lies_above():
     assert ran == ["relu", "fc"]
 
 
+def test_points_stop_the_forward_once_the_layer_is_known_to_be_called_once():
+    net, args = made("residual")
+    shadow, ran = Shadow(net), []
+    shadow.names["fc"].register_forward_hook(lambda *a: ran.append("fc"))
+    for place, often in ((Place("conv1"), 1), (Place("relu", call=0), 0)):
+        ran.clear()
+        road = FullRoad(shadow, (place,))
+        first, second = road.points(args, {}), road.points(args, {})
+        agree(first, second)
+        assert len(ran) == often
+
+
+def test_values_are_kept_as_they_were_met():
+    class Echo(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.a, self.same, self.b = nn.Linear(4, 4), nn.Identity(), nn.Linear(4, 2)
+
+        def forward(self, x):
+            h = self.a(x)
+            y = self.same(h)
+            h += 1
+            return self.b(y * 1 + h)
+
+    net, x = Echo(), torch.randn(3, 4)
+    road, want = FullRoad(Shadow(net), (Place("same"),)), net.a(x).detach()
+    agree(road.points((x,), {}), (want,))
+    (p,), out = road.tap((x,), {})
+    agree(p, want)
+    agree(out, net.b(want + want + 1))
+
+
 def test_unused_cached_values_are_dropped():
     net, args = made("residual")
     road = SuffixRoad(Shadow(net), Place("conv2"), args, {})

@@ -406,7 +406,6 @@ class SuffixRoad:
 
     # -- recording
 
-    @torch.inference_mode(False)
     @torch.no_grad()
     def _record(self, inputs: Any) -> _Recording:
         """Records the rows themselves, and one and two rows beside them to learn which axis of each value is the batch."""
@@ -436,7 +435,6 @@ class SuffixRoad:
 
     # -- checking
 
-    @torch.inference_mode(False)
     @torch.no_grad()
     def _check(self, inputs: Any) -> None:
         """Perturbed rows by both roads; the first replay also learns which cached values are read at all."""
