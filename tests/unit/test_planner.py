@@ -306,6 +306,13 @@ def stalls(clock: Clock) -> Work:
     return work
 
 
+def test_questions_of_few_rows_give_up_stalled_threads_too(clock: Clock, two_threads: None) -> None:
+    planner = Planner()
+    planner.run("k", 200, by_size(clock, KNEE), numel=150_528)
+    asked = [planner.run("k", 2, stalls(clock), numel=150_528)[0].threads for _ in range(20)]
+    assert asked.count(1) > 15
+
+
 def test_one_search_tells_the_next_that_threads_stall(clock: Clock, two_threads: None) -> None:
     Planner().run("k", 40, stalls(clock), numel=150_528)
     assert {s.threads for s in Planner().run("k", 40, stalls(clock), numel=150_528)} == {1}

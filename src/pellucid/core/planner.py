@@ -17,6 +17,7 @@ import torch
 from .errors import CannotComplete, UsageError
 
 GAIN = 0.96  # a challenger must be this much faster, or noise would move the choice
+FIRST = 0.8  # the same against a champion that ran once, and may have paid for its set-up
 LONGEST = 2.0  # seconds a call may last by plan: cancelling has to wait for it
 LARGEST = 8192  # rows a call; beyond it nothing is gained and one bad try costs all
 RISK = 0.3  # share of a try's time that is lost when the try is a bad one
@@ -185,16 +186,18 @@ class _Measured:
         self.below: tuple[int, float] | None = None  # size and rate of the champion's smaller predecessor
         self.ceiling, self.cap = LARGEST + 1, LARGEST
         self.calls, self.recheck, self.upward = 0, RECHECK, False
-        self.seen, self.suspect = 0, False
+        self.seen, self.waits, self.suspect = 0, 0, False
         self.patience, self.until = 0.25, time.perf_counter() + wait  # of trying another number of threads
 
     def pick(self, left: int) -> Step:
         with self.lock:
             if self.best is None:
                 return replace(self.start, size=min(self.start.size, self.cap, left))
-            if self.trial is None and left >= self.best.size:
-                self.trial, self.again = self._propose(self.best, left), False
-            if self.trial is not None and self.trial.size <= left:
+            if self.trial is None:
+                few = left < self.best.size
+                self.trial = self._threads(replace(self.best, size=left)) if few else self._propose(self.best, left)
+                self.again = False
+            if self.trial is not None and (self.trial.size == left or 1.5 * self.trial.size <= left):
                 return self.trial
             if self.trial is not None:
                 self._refuse(self.best, self.trial, proven=self.again)
@@ -210,8 +213,8 @@ class _Measured:
                 self.best = step
             elif step == self.trial:
                 self._judge(self.best, step, call, first=len(known) == 1)
-            if step == self.best:
-                self.calls += 1
+            self.calls += 1
+            if step.threads == self.best.threads:
                 self._watch(step, call)
 
     def shrink(self, step: Step) -> None:
@@ -229,6 +232,8 @@ class _Measured:
         """Rows of the next chunk at the champion: even shares at the end, so that no small tail is left."""
         if not self.sized and best.size < left <= 3 * best.size <= self.cap:
             return left  # too few for the next size: a try of its own, on what is left
+        if len(self.rates.get(best, ())) < 2 and left >= best.size:
+            return best.size  # a sample that counts
         if left <= min(1.5 * best.size, self.cap) and self._rate(best) * left < 5e-3:
             return left
         return -(-left // -(-left // best.size)) if left < 4 * best.size else best.size
@@ -256,7 +261,7 @@ class _Measured:
 
     def _neighbour(self, best: Step) -> Step | None:
         """A smaller size where the first call took long; a neighbour, ever more rarely, lest noise decided."""
-        if not self.sized and best.size >= 4 and self._rate(best) * best.size > 0.1:
+        if not self.sized and best.size >= 4 and self._rate(best) * best.size > 0.3:
             return replace(best, size=best.size // 4)
         if self.calls < self.recheck:
             return None
@@ -285,7 +290,7 @@ class _Measured:
     def _judge(self, best: Step, trial: Step, call: _Call, first: bool) -> None:
         if trial.threads != best.threads:
             self._judge_threads(best, trial, call)
-        elif self._rate(trial) < GAIN * self._rate(best):
+        elif self._rate(trial) < (GAIN if trial.size > best.size or len(self.rates.get(best, ())) > 1 else FIRST) * self._rate(best):
             self._crown(best, trial)
         elif first and not self.again and self._rate(trial) < 3 * self._rate(best):
             self.again = True
@@ -299,11 +304,12 @@ class _Measured:
             self.ceiling = trial.size if trial.size > best.size else self.ceiling
 
     def _judge_threads(self, best: Step, trial: Step, call: _Call) -> None:
-        rate, known = call.seconds / trial.size, list(self.rates.get(best, (float("inf"),)))
+        peer = replace(trial, threads=best.threads)
+        rate, known = call.seconds / trial.size, list(self.rates.get(peer) or self.rates.get(best) or (float("inf"),))
         recent = known[1:][-2:] or known  # less the first call; a stall that comes and goes has to count
         bar = sum(recent) / len(recent)
         won = rate < GAIN * bar
-        if trial.size != best.size:  # a small call is judged by whether the threads were at work
+        if peer not in self.rates:  # a small call is judged by whether the threads were at work
             won = rate < 1.2 * bar and call.cpu > BUSY * trial.threads * call.seconds
         self.trial, self.suspect = None, False
         at_stake = abs(rate - bar) * trial.size if bar < float("inf") else 0.0  # what a try in vain costs
@@ -329,8 +335,9 @@ class _Measured:
         """Are the threads kept waiting, by other work on the machine or by too little of ours?"""
         if step.threads < 2 or call.seconds < 2e-3 or len(self.rates[step]) < 2 and call.seconds < 0.5:
             return  # a first call sets things up on one thread: it proves nothing unless it is very long
-        stalled = call.seconds > 2 * step.size * self._rate(step)
-        self.suspect = stalled or call.cpu < BUSY * step.threads * call.seconds
+        waits = call.cpu < BUSY * step.threads * call.seconds or call.seconds > 2 * step.size * self._rate(step)
+        self.waits = self.waits + 1 if waits else 0
+        self.suspect = self.waits > 1 or waits and call.seconds > 0.5
 
 
 def _power(n: int, most: int) -> int:
@@ -398,16 +405,8 @@ class Planner:
 
     def run(
         self,
-        key: Hashable,
-        n: int,
-        work: Callable[[int, int, Step], None],
-        *,
-        numel: int = 1,
-        layouts: bool = False,
-        device: str = "cpu",
-        fixed: int | None = None,
-        replay: Iterator[Step] | None = None,
-        tick: Callable[[int], None] | None = None,
+        key: Hashable, n: int, work: Callable[[int, int, Step], None], *, numel: int = 1, layouts: bool = False, device: str = "cpu",
+        fixed: int | None = None, replay: Iterator[Step] | None = None, tick: Callable[[int], None] | None = None,
     ) -> list[Step]:
         """Calls `work(start, stop, step)` until rows 0..n are done, each once and in order; says how."""
         home = _HOME.enter()
@@ -433,12 +432,7 @@ class Planner:
 
 
 def _run(
-    source: _Source,
-    n: int,
-    work: Callable[[int, int, Step], None],
-    device: str,
-    home: int,
-    tick: Callable[[int], None] | None,
+    source: _Source, n: int, work: Callable[[int, int, Step], None], device: str, home: int, tick: Callable[[int], None] | None
 ) -> list[Step]:
     done, start = list[Step](), 0
     while start < n:
@@ -467,13 +461,14 @@ def _attempt(work: Callable[[int, int, Step], None], start: int, step: Step, dev
         work(start, start + step.size, step)
         _wait(device)
     except (MemoryError, RuntimeError) as error:
-        if not _scarce(error):
+        if not scarce(error):
             raise
         return str(error) or type(error).__name__
     return _Call(max(time.perf_counter() - seconds, 1e-9), time.process_time() - cpu)
 
 
-def _scarce(error: BaseException) -> bool:
+def scarce(error: BaseException) -> bool:
+    """Does the error say that memory did not suffice?"""
     if isinstance(error, (MemoryError, torch.OutOfMemoryError)):
         return True
     return any(words in str(error).lower() for words in SCARCE)
