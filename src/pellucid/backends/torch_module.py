@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from ..core.card import Needs
+from ..core.chance import seeded
 from ..core.errors import UsageError
 from ..core.model import STRANGERS, LayerInfo, Model, Preprocess, Runner, call_args, stranger
 from ..core.shadow import Direct, Shadow
@@ -107,7 +108,7 @@ class TorchModel(Model):
                 return out
 
             args, kwargs = call_args(x)
-            with torch.no_grad(), torch.random.fork_rng(devices=[]):
+            with torch.no_grad(), seeded(0, self.device, alone=self.training):
                 try:
                     runner.run(note, args, kwargs)
                 except STRANGERS as e:

@@ -15,16 +15,17 @@ import torch
 from torch import Tensor, nn
 
 from .card import Needs
+from .chance import seeded
 from .errors import CannotComplete, ModelError, NotApplicable, PellucidError, UsageError
-from .model import STRANGERS, Model, Runner, call_args, stranger
+from .model import STRANGERS, Model, Runner, arguments, call_args, stranger
 from .places import Place
-from .planner import Plan, Step
+from .planner import Plan, Step, scarce
 from .points import Points
 from .progress import report
 from .rows import equal_groups, row_keys
 from .suffix import FullRoad, SuffixRoad, Unfit
 from .target import Target, read_tensor
-from .tree import Tree, is_float, leaves, map_leaves, refill, rows_of, take, unshare
+from .tree import Tree, is_float, leaves, map_leaves, refill, rows_of, take
 
 SUFFIX_PAYS = 10
 """Rows beyond those that are recorded from which recording a prefix (two to four whole rows of work more) is worth it."""
@@ -54,10 +55,10 @@ class Engine:
 
     def __init__(self, model: Model, x: Tree, target: Target, places: tuple[Place, ...], *, seed: int, batch_size: int | Plan | None, fan: int = 1, moved: tuple[Tensor, ...] | None = None) -> None:
         self.moved = moved
-        self.model, self.x, self.target, self.places, self.seed, self.fan = model, unshare(x), target, places, seed, fan
+        self.model, self.x, self.target, self.places, self.seed, self.fan = model, x, target, places, seed, fan
         self.size = rows_of(self.x) or 0
         self.read = target.reads if target.reads is None or isinstance(target.reads, Place) else Place.parse(target.reads, dict.fromkeys(i.name for i in model.layers()))
-        self.slots = [i for i, (v, w) in enumerate(zip(leaves(x), leaves(self.x), strict=True)) if is_float(w) and w.ndim and v is w]
+        self.slots = [i for i, v in enumerate(leaves(x)) if is_float(v) and v.ndim]
         self.count = Count()
         self.fixed = batch_size if isinstance(batch_size, int) else None
         self.replay = iter(batch_size) if isinstance(batch_size, Plan) else None
@@ -96,11 +97,10 @@ class Engine:
     @contextlib.contextmanager
     def _care(self) -> Iterator[None]:
         """The caller's random generators and inference mode, cuDNN's settings and our clock."""
-        cuda = [self.model.device] if self.model.device.type == "cuda" else []
+        cuda = self.model.device.type == "cuda"
         flags = torch.backends.cudnn.flags(enabled=False) if cuda and self.model.has(nn.RNNBase) else contextlib.nullcontext()
         started = time.perf_counter()
-        with torch.inference_mode(False), torch.random.fork_rng(devices=cuda), flags:  # type: ignore[no-untyped-call]
-            torch.manual_seed(self.seed)
+        with torch.inference_mode(False), seeded(self.seed, self.model.device, alone=self.model.training), flags:
             try:
                 yield
             finally:
@@ -137,7 +137,7 @@ class Engine:
         except (PellucidError, torch.OutOfMemoryError, MemoryError, Unfit):
             raise
         except STRANGERS as e:
-            if "out of memory" in str(e).lower() or "not enough memory" in str(e).lower():
+            if scarce(e):
                 raise
             raise stranger(self.model.name, self.x, e) from e
 
@@ -309,7 +309,7 @@ class Engine:
 
     def points(self, x: Tree | None = None) -> tuple[Tensor, ...]:
         """The values at the places, for the question's rows or for others of the same number."""
-        source = self.x if x is None else unshare(x)
+        source = self.x if x is None else x
         if not self.places:
             flat = leaves(source)
             return tuple(flat[i] for i in self.slots)
@@ -400,11 +400,13 @@ class Engine:
         """Records what lies below the layer once, where that pays; the whole forward is the road where it does not fit."""
         if self._suffix is not None or self._whole or len(self.places) != 1 or (n - self.size) // self.fan < SUFFIX_PAYS or self.model.training:
             return
-        args, kwargs = call_args(take(self.x, self.fan * torch.arange(self.size // self.fan)) if self.fan > 1 else self.x)
+        args, kwargs = arguments(take(self.x, self.fan * torch.arange(self.size // self.fan)) if self.fan > 1 else self.x)
         try:
             with self._care():
                 self._suffix = self._guard(lambda: SuffixRoad(self._runner(), self.places[0], args, kwargs, self.read, self._spend))
-        except (Unfit, ModelError, UsageError) as why:
+        except (Unfit, ModelError, UsageError, MemoryError, RuntimeError) as why:
+            if not isinstance(why, (Unfit, PellucidError)) and not scarce(why):
+                raise
             self._whole = True
             self.notes.append(f"the whole network was run for each point: {why}")
 

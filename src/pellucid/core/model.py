@@ -158,8 +158,12 @@ def stranger(name: str, x: Tree, error: BaseException) -> ModelError:
 
 
 def call_args(x: Tree) -> tuple[tuple[Any, ...], dict[str, Any]]:
-    """How a tree of inputs is handed to the model: a tuple as arguments, a mapping as keywords, all else as one argument."""
-    x = unshare(x)
+    """How a tree of inputs is handed to the model, what `shared` marked unwrapped."""
+    return arguments(unshare(x))
+
+
+def arguments(x: Tree) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """A tuple as arguments, a mapping as keywords, all else as one argument."""
     if isinstance(x, Mapping):
         return (), dict(x)
     if isinstance(x, (tuple, list)) and not hasattr(x, "_fields"):

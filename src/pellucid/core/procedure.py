@@ -112,7 +112,7 @@ class Method(Procedure):
         count = q.cost()
         cost = Cost(count.forward, count.backward, count.seconds, count.chunk(), str(Plan(count.steps)))
         return Explanation(values=found.values, method=self.name, parameters=self.parameters(), total=total, cost=cost, base=base, gap=gap, error=found.error,
-                           convergence=found.convergence, signed=self.card.signed and found.signed, question=q.fresh(), **describe(q, found, self.card))
+                           convergence=found.convergence, signed=self.card.signed and found.signed, question=q.unplanned(), **describe(q, found, self.card))
 
 
 def sum_of(values: Tree) -> Tensor:

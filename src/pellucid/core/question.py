@@ -18,7 +18,7 @@ from .points import Points
 from .rows import row_seed
 from .start import Samples, blur, start_of
 from .target import PerRow, Target, as_target, check_rows, of_row, per_row
-from .tree import Tree, each, has_rows, is_float, leaves, map_leaves, paths, refill, rows_of, take, unshare
+from .tree import Tree, each, has_rows, is_float, leaves, map_leaves, paths, refill, rows_of, take
 
 __all__ = ["Question", "Samples", "ask", "blur"]
 
@@ -49,7 +49,7 @@ class Question:
     @property
     def size(self) -> int:
         """How many rows."""
-        return rows_of(unshare(self.x)) or 0
+        return rows_of(self.x) or 0
 
     @property
     def at(self) -> str | None:
@@ -83,6 +83,10 @@ class Question:
         """The same question, asked anew: a stale shadow or a remembered value plays no part."""
         return self._new()
 
+    def unplanned(self) -> "Question":
+        """The same, bound to no recorded plan: it may be asked other things."""
+        return self._new(batch_size=None if isinstance(self.batch_size, Plan) else self.batch_size)
+
     def with_target(self, target: Any) -> "Question":
         """The same about another target."""
         return self._new(target=check_rows(as_target(target), self.size))
@@ -93,6 +97,7 @@ class Question:
 
     def with_point(self, z: Tree) -> "Question":
         """The same with the place holding `z`."""
+        self.resolved_target()
         fan = self.fan if all(_alike(t, self.fan) for t in leaves(z)) else 1
         new = self._new(moved=z, fan=fan) if self.places else self._new(x=self._placed(z), moved=None, fan=fan)
         new.engine.inherit(self.engine)
@@ -154,7 +159,7 @@ class Question:
         return self._local.start
 
     def _start(self) -> Tree:
-        source = unshare(self.x)
+        source = self.x
         flat = leaves(source)
         slots = self.engine.slots
         if not slots:
@@ -335,11 +340,11 @@ def as_places(at: Any, model: Model) -> tuple[Place, ...]:
     return (Place.parse(at, names),)  # type: ignore[arg-type]
 
 
-def ask(model: Model, x: Any, target: Any = None, at: Any = None, baseline: Any = 0, ids: Sequence[Any] | None = None, seed: int = 0, batch_size: int | Plan | None = None) -> Question:
+def ask(model: Model, x: Any, target: Any = None, at: Any = None, baseline: Any = 0, ids: Sequence[Any] | None = None, seed: int = 0, batch_size: int | str | Plan | None = None) -> Question:
     """A question from what a user holds: everything is converted here, once."""
     x = model.prepare(x)
     _check_inputs(x)
-    size = rows_of(unshare(x)) or 0
+    size = rows_of(x) or 0
     places = as_places(at, model)
     chosen = ""
     if not places and not any(is_float(v) for v in leaves(x)):
@@ -347,13 +352,21 @@ def ask(model: Model, x: Any, target: Any = None, at: Any = None, baseline: Any 
     names = tuple(ids) if ids is not None else tuple(range(size))
     if len(names) != size:
         raise UsageError(f"ids need one name a row; got {len(names)} for {size} rows.")
-    if isinstance(batch_size, int) and batch_size < 1:
-        raise UsageError(f"batch_size needs to be at least 1; got {batch_size}.")
+    batch_size = _as_batch_size(batch_size)
     baseline = 0 if baseline is None else baseline
     if isinstance(target, list) and target and not all(isinstance(t, (int, str)) for t in target):
         return _several(Question(model, x, as_target(0), places, baseline, names, seed, batch_size, chosen=chosen), target)
     given = per_row([as_target(t) for t in target]) if isinstance(target, list) else as_target(target)
     return Question(model, x, check_rows(given, size), places, baseline, names, seed, batch_size, chosen=chosen)
+
+
+def _as_batch_size(given: Any) -> int | Plan | None:
+    """A chunk's size, or a plan as an explanation's cost records it."""
+    if isinstance(given, str):
+        return int(given) if given.isdigit() else Plan.parse(given)
+    if given is None or isinstance(given, Plan) or (isinstance(given, int) and not isinstance(given, bool) and given >= 1):
+        return given
+    raise UsageError(f"batch_size needs to be a whole number of at least 1, or the plan of an earlier explanation (e.cost.plan); got {given!r}.")
 
 
 def _several(q: Question, targets: list[Any]) -> Question:
