@@ -57,7 +57,9 @@ def test_bad_parameters_are_refused_by_name(name, f):
     bad += [f.ge - 1, float("nan"), float("-inf")] if f.ge is not None else []
     bad += [f.le + 1, float("inf")] if f.le is not None else []
     bad += ["no such word"] if f.choices else []
-    bad += [2.5] if isinstance(f.default, int) and not isinstance(f.default, bool) else []
+    bad += [3, None] if f.choices and f.ge is None else []
+    bad += [2.5] if isinstance(f.default, (int, str)) and f.ge is not None else []
+    bad += [True] if f.ge is not None else []
     bad += ["yes", 3, None] if isinstance(f.default, bool) else []
     for value in bad:
         with pytest.raises(UsageError, match=rf"\b{f.name}\b") as e:

@@ -72,11 +72,11 @@ def _check_one(owner: str, f: dataclasses.Field[Any], value: Any) -> None:
     expects = f" ({f.metadata['meaning']})" if f.metadata.get("meaning") else ""
     if isinstance(f.default, bool) and not isinstance(value, bool):
         raise UsageError(f"{owner} needs {f.name}{expects} to be True or False; got {value!r}.")
-    if choices and not number and value not in choices:
+    if choices and value not in choices and not (number and ge is not None):
         raise UsageError(f"{owner} needs {f.name}{expects} to be one of {', '.join(map(str, choices))}{' or a number' if ge is not None else ''}; got {value!r}.")
     if ge is not None and not choices and not _fits(value, number, f.default):
         raise UsageError(f"{owner} needs a number for {f.name}{expects}; got {value!r}.")
-    if number and isinstance(value, float) and isinstance(f.default, int) and not isinstance(f.default, bool) and not value.is_integer():
+    if number and isinstance(value, float) and isinstance(f.default, (int, str)) and value == value and not value.is_integer():
         raise UsageError(f"{owner} needs a whole number for {f.name}{expects}; got {value!r}.")
     if number and (value != value or (ge is not None and value < ge) or (le is not None and value > le)):
         raise UsageError(f"{owner} needs {f.name}{expects} {_range(ge, le)}; got {value!r}.")

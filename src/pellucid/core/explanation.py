@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
@@ -124,6 +124,15 @@ class Explanation:
         path = Path(path)
         if not path.is_file():
             raise UsageError(f"There is no file {str(path)!r}.")
+        try:
+            return cls._read(path)
+        except (SafetensorError, ValueError, KeyError, TypeError) as e:
+            if isinstance(e, UsageError):
+                raise
+            raise UsageError(f"{path.name} is broken or no explanation of Pellucid's: {str(e).splitlines()[0] if str(e) else type(e).__name__}") from None
+
+    @classmethod
+    def _read(cls, path: Path) -> "Explanation":
         if path.suffix == ".safetensors":
             with safe_open(path, framework="pt") as f:
                 text = (f.metadata() or {}).get("pellucid")
