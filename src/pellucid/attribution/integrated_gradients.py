@@ -88,7 +88,7 @@ def _maps(q: Question, rule: Rule) -> tuple[Tree, Tree]:
 
 
 def _distance(whole: Tree, half: Tree) -> Tensor:
-    """(B,) how far the coarser map lies from the map, relative to the map: its error, if the two halves err independently."""
+    """(B,) how far the coarser map lies from the map, relative to the map."""
     a, b = (torch.cat([t.double().flatten(1) for t in leaves(m)], 1) for m in (whole, half))
     return ((a - b).norm(dim=1) / a.norm(dim=1).clamp(min=1e-30)).cpu()
 
