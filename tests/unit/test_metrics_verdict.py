@@ -96,6 +96,7 @@ def test_one_row_is_judged_by_itself():
 def test_rows_are_judged_by_means_not_by_the_share_supported():
     assert rows([0.8, 2.0, 1.9, 1.2, 2.2]).verdict == "supported"  # two of five rows doubtful
     assert rows([1.31, 1.4, -3.0, 1.5, 1.6]).verdict == "doubtful"  # four of five supported
+    assert rows([6.0, 5.0, -2.5, -2.0, 4.0]).verdict == "doubtful"  # a high mean with an interval that reaches below zero
     assert rows([0.2, 0.3, 0.1, -0.2, 0.3]).verdict == "contradicted"
     assert rows([0.8, 2.0, 1.9, 1.2, 2.2], [0.3, -0.4, 0.2, -0.3, 0.1]).verdict == "doubtful"
     assert rows([2.0, 2.1, 2.2, 1.9], blind=0.92).verdict == "doubtful"

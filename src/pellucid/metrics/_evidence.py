@@ -88,7 +88,8 @@ def _empty(s: Subject, values: Sequence[Tensor]) -> str:
 
 def _evidence(s: Subject, facts: list[Facts], every: tuple[Reading, ...], cuts: Cuts, level: str, cost: Cost) -> Evidence:
     judged = [judge(f, cuts) for f in facts]
-    whole = judge_rows(facts, judged, s.q.ids, cuts, s.q.seed)
+    groups = [i[0] for i in s.q.ids] if s.q.fan > 1 else s.q.ids
+    whole = judge_rows(facts, judged, groups, cuts, s.q.seed)
     return Evidence(whole.verdict, _told(whole, facts, s), every, level, tuple(j.verdict for j in judged), cost=cost)
 
 

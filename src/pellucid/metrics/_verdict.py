@@ -1,6 +1,7 @@
 """The rule: what the numbers of one row, and of many rows, add up to."""
 
 import math
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -135,6 +136,22 @@ def _supports(f: Facts) -> str:
     return f"Hiding what this map marks lowers {f.target} more than the same map elsewhere (z {f.z:.1f}){more}.{changes}"
 
 
+def judge_rows(facts: Sequence[Facts], judged: Sequence[Judged], groups: Sequence[object], cuts: Cuts, seed: int = 0) -> Judged:
+    """The verdict on a method over many rows: means with intervals, never the share of supported rows alone."""
+    if len(facts) == 1:
+        return judged[0]
+    verdicts = {j.verdict for j in judged}
+    count = ", ".join(f"{sum(j.verdict == v for j in judged)} {v}" for v in (SUPPORTED, DOUBTFUL, CONTRADICTED))
+    said = f"Rows: {count}."
+    enough = len(set(groups)) >= 4 and all(f.r is not None and f.photo for f in facts)
+    if len(verdicts) == 1 and verdicts <= {SUPPORTED, CONTRADICTED}:
+        return Judged(verdicts.pop(), (said, *([_means(facts, groups, seed).words] if enough else []), *_common(judged)))
+    if enough:
+        return _by_means(facts, _means(facts, groups, seed), cuts, said)
+    few = f"Only {len(set(groups))} independent rows: at least 4 are needed to judge by their mean."
+    return Judged(DOUBTFUL, (said, *([few] if len(set(groups)) < 4 else []), *_common(judged)))
+
+
 @dataclass(frozen=True)
 class Interval:
     """A mean over rows and its 95 % interval over their groups."""
@@ -143,40 +160,43 @@ class Interval:
     low: float
     high: float
 
-
-def judge_rows(facts: Sequence[Facts], judged: Sequence[Judged], groups: Sequence[object], cuts: Cuts, seed: int = 0) -> Judged:
-    """The verdict on a method over many rows: means with intervals, never the share of supported rows alone."""
-    if len(facts) == 1:
-        return judged[0]
-    verdicts = {j.verdict for j in judged}
-    count = ", ".join(f"{sum(j.verdict == v for j in judged)} {v}" for v in (SUPPORTED, DOUBTFUL, CONTRADICTED))
-    said = f"Rows: {count}."
-    if len(verdicts) == 1 and verdicts <= {SUPPORTED, CONTRADICTED}:
-        return Judged(verdicts.pop(), (said, *_common(judged)))
-    tested = [i for i, f in enumerate(facts) if f.r is not None and f.photo]
-    if len(tested) < len(facts) or len(set(groups)) < 4:
-        few = f"Only {len(set(groups))} independent rows: at least 4 are needed to judge by their mean."
-        return Judged(DOUBTFUL, (said, *([few] if len(tested) == len(facts) else _common(judged))))
-    return _by_means(facts, groups, cuts, seed, said)
+    def __str__(self) -> str:
+        return f"{self.mean:.2f} [{self.low:.2f}, {self.high:.2f}]"
 
 
-def _by_means(facts: Sequence[Facts], groups: Sequence[object], cuts: Cuts, seed: int, said: str) -> Judged:
-    z = interval([f.z for f in facts], groups, seed)
-    add = interval([f.add if f.add is not None else 0.0 for f in facts], groups, seed)
+@dataclass(frozen=True)
+class Means:
+    """The two numbers of many rows that decide."""
+
+    z: Interval
+    add: Interval
+
+    @property
+    def words(self) -> str:
+        """Both with their intervals."""
+        return f"Mean z {self.z}, mean add {self.add}, 95 % intervals."
+
+
+def _means(facts: Sequence[Facts], groups: Sequence[object], seed: int) -> Means:
+    z, add = [f.z for f in facts], [f.add if f.add is not None else 0.0 for f in facts]
+    return Means(interval(z, groups, seed), interval(add, groups, seed))
+
+
+def _by_means(facts: Sequence[Facts], means: Means, cuts: Cuts, said: str) -> Judged:
     blind, network = (_mean([v for v in column if v is not None] or [0.0]) for column in ([f.blind for f in facts], [f.network for f in facts]))
-    words = (said, f"Mean z {z.mean:.2f} [{z.low:.2f}, {z.high:.2f}], mean add {add.mean:.2f} [{add.low:.2f}, {add.high:.2f}], 95 % intervals.")
+    words = (said, means.words)
     if blind > cuts.blind or network > cuts.network_blind:
         return Judged(CONTRADICTED, (*words, "The same maps for every class or network: they show the input, not the decision."))
-    if z.high < 1:
+    if means.z.high < 1:
         return Judged(CONTRADICTED, (*words, "Over these rows the map does no better than the same map elsewhere."))
-    if z.mean >= cuts.z and z.low > 0 and add.low > 0 and blind <= cuts.near_blind and network <= cuts.network:
+    if means.z.mean >= cuts.z and means.z.low > 0 and means.add.low > 0 and blind <= cuts.near_blind and network <= cuts.network:
         return Judged(SUPPORTED, (*words, "Over these rows the map beats itself elsewhere, edges and the centre."))
     return Judged(DOUBTFUL, (*words, "Over these rows the evidence is not one-sided."))
 
 
 def _common(judged: Sequence[Judged], most: int = 3) -> tuple[str, ...]:
     """The commonest reasons of the rows, once each."""
-    return tuple(dict.fromkeys(r for j in judged for r in j.reasons))[:most]
+    return tuple(reason for reason, _ in Counter(r for j in judged for r in j.reasons).most_common(most))
 
 
 def interval(values: Sequence[float], groups: Sequence[object], seed: int = 0) -> Interval:

@@ -62,10 +62,10 @@ class ClassDependence(Metric):
         other = method(s.q.with_target(PerRow(tuple(asked))))
         rows = tuple(None if c is None else v for c, v in zip(far, agreement(s.maps(), on_grid(other, s.grid)).tolist(), strict=True))
         blind = mean_of(rows)
-        name = next(Label(c).text(s.q.model.labels) for c in far if c is not None)
-        words = f"Compared with the map of {name}: {'hardly any change' if blind > cuts.near_blind else 'it changes with the class'} ({blind:.2f})."
+        name = f"the map of {Label(far[0]).text(s.q.model.labels)}" if far[0] is not None and s.size == 1 else "maps of far classes"
+        words = f"Compared with {name}: {'hardly any change' if blind > cuts.near_blind else 'it changes with the class'} ({blind:.2f})."
         if blind > cuts.blind:
-            words = f"The same map for every class ({blind:.2f}): it shows the picture, not the decision."
+            words = f"The same map for every class ({blind:.2f}): it shows the input, not the decision."
         return Reading("class-dependence", TITLE, blind, rows, "rank correlation", _verdict(blind, cuts.near_blind, cuts.blind), words, MEANING, other.cost)
 
     def _networks(self, s: Subject, method: Method, cuts: Cuts) -> Reading:

@@ -115,7 +115,8 @@ def readings(s: Subject, found: list[Tested], cost: Cost, cuts: Cuts, fill: str 
     r, z, add, ceiling = (tuple(getattr(t, k) for t in found) for k in ("r", "z", "add", "ceiling"))
     if all(v is None for v in r):
         return (missing(found[0].why),)
-    tail = f"{max(t.masks for t in found)} masks, {fill}"
+    fewest, most = min(t.masks for t in found), max(t.masks for t in found)
+    tail = f"{most if fewest == most else f'{fewest} to {most}'} masks{' a row' if len(found) > 1 else ''}, {fill}"
     out = (_fidelity(s, found, r, mean_of(ceiling), tail, cost, cuts), _place(z, cuts))
     return (*out, _beyond(add, cuts)) if known(add) else out
 
@@ -129,9 +130,9 @@ def _fidelity(s: Subject, found: list[Tested], rows: Rows, top: float, tail: str
     else:
         verdict = "good" if r >= cuts.share * top else "doubtful"
         words = f"Hiding what this map marks lowers {name} (r {r:.2f} of a possible {top:.2f}; {tail})."
-    rival = max(found, key=lambda t: t.lead)
-    if rival.rival and rival.lead > cuts.rival:
-        words += f" It also fits {rival.rival}: to tell the two apart, ask for Contrast(a, b)."
+    i = max(range(len(found)), key=lambda k: found[k].lead)
+    if found[i].rival and found[i].lead > cuts.rival:
+        words += f" {f'On row {i} it' if len(found) > 1 else 'It'} also fits {found[i].rival}: to tell the two apart, ask for Contrast(a, b)."
     curve = next((t.curve for t in found if t.curve is not None), None)
     return Reading("mask-fidelity", TITLE, r, rows, "r", verdict, words, MEANING, cost, _drawn(curve, s.e.target[0]) if curve else None)
 
