@@ -15,6 +15,8 @@ from ._quadrature import Ladder, Placement, Rule, gauss_legendre, kronrod, midpo
 PROBES = 32
 FIRST = 18
 """Cells of the first round; a refinement splits each in three."""
+APART = 1.75
+"""How many times its own error a map lies from the map of every other node: 1.6 to 2.2 on photos, from 18 to 162 nodes."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,7 +37,7 @@ class IntegratedGradients(Method):
                 promises=Promise.COMPLETE | Promise.LOCAL | Promise.LINEAR | Promise.IMPLEMENTATION_INVARIANT, cost="steps forward and backward rows; auto: 33 probes and 18 to 486 nodes, 54 on most photos")
     steps: int | str = param("auto", 'nodes on the path, or "auto"', ge=1, le=100_000, unit="gradient rows", choices=("auto",))
     rule: str = param("gauss-legendre", "where a fixed number of nodes lies", choices=("gauss-legendre", "midpoint"))
-    tol: float = param(0.1, "error of the map at which auto stops", ge=0, unit="relative L2")
+    tol: float = param(0.08, "error of the map at which auto stops", ge=0, unit="relative L2")
     most: int = param(486, "nodes at which auto gives up refining", ge=18, unit="gradient rows")
 
     def attribute(self, q: Question) -> Values:
@@ -70,7 +72,7 @@ class IntegratedGradients(Method):
             sums = new if sums is None else each(torch.add, sums, new)
             span = each(torch.sub, part.point, part.start)
             whole, half = (each(lambda s, t, i=i: s * t[i], span, sums) for i in (2 * r, 2 * r + 1))
-            error = _distance(whole, half)
+            error = _error(whole, half)
             found.keep(rows, whole, half, error, n)
             more = (error > self.tol).nonzero()[:, 0]
             if not len(more):
@@ -91,6 +93,11 @@ def _distance(whole: Tree, half: Tree) -> Tensor:
     """(B,) how far the coarser map lies from the map, relative to the map."""
     a, b = (torch.cat([t.double().flatten(1) for t in leaves(m)], 1) for m in (whole, half))
     return ((a - b).norm(dim=1) / a.norm(dim=1).clamp(min=1e-30)).cpu()
+
+
+def _error(whole: Tree, half: Tree) -> Tensor:
+    """(B,) the map's relative error, from what every other node alone would have given."""
+    return _distance(whole, half) / APART
 
 
 class _Found:

@@ -122,14 +122,28 @@ class Engine:
         args, kwargs = self._inputs(rows, parts)
         if step.channels_last:
             args, kwargs = map_leaves(lambda v: _layout(v, True), (args, kwargs))
-        if parts is not None and self.places and self._suffix is not None:
-            out = self._guard(lambda: self._suffix(args, kwargs, parts[0], rows // self.fan))  # type: ignore[misc]
-        else:
+        out = self._above(args, kwargs, parts, rows)
+        if out is None:
             inside = self.places if parts is not None else ()
             road = FullRoad(self._runner(step.channels_last), inside, self.read)
             out = self._guard(lambda: road(args, kwargs, parts if inside and parts is not None else ()))
         self.count.forward += len(rows)
         return self._readable(out, len(rows))
+
+    def _above(self, args: tuple[Any, ...], kwargs: dict[str, Any], parts: tuple[Tensor, ...] | None, rows: Tensor) -> Any:
+        """The output by the recorded prefix; None where there is none, or where it turns out not to fit these values."""
+        suffix = self._suffix
+        if parts is None or not self.places or suffix is None:
+            return None
+        try:
+            return self._guard(lambda: suffix(args, kwargs, parts[0], rows // self.fan))
+        except Unfit as why:
+            self._give_up_suffix(why)
+            return None
+
+    def _give_up_suffix(self, why: BaseException) -> None:
+        self._suffix, self._whole = None, True
+        self.notes.append(f"the whole network was run for each point: {why}")
 
     def _guard(self, run: Callable[[], Any]) -> Any:
         try:
@@ -407,8 +421,7 @@ class Engine:
         except (Unfit, ModelError, UsageError, MemoryError, RuntimeError) as why:
             if not isinstance(why, (Unfit, PellucidError)) and not scarce(why):
                 raise
-            self._whole = True
-            self.notes.append(f"the whole network was run for each point: {why}")
+            self._give_up_suffix(why)
 
 
 def _leaf(t: Tensor) -> Tensor:
