@@ -30,7 +30,8 @@ def explain(
     """Why did the model answer as it did?
 
     `model` is a Model, an nn.Module, a callable or a name; `inputs` a batch (rows first), a tree of batches, or a picture.
-    `target` None is the model's own prediction. `at` explains a layer instead of the input. `evidence` is "none",
+    `target` None is the model's own prediction; a list of Targets asks every row once a target, next to each other, and
+    shares the forward passes. `at` explains a layer instead of the input. `evidence` is "none",
     "basic" (about 130 forward rows for a picture) or "full". Other keywords are the method's parameters.
     """
     if evidence not in LEVELS:
