@@ -9,7 +9,6 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-
 SUBJECT_TARGETS = (0, 1, 2)
 """A class for each of the three rows of a subject."""
 
@@ -149,6 +148,20 @@ class Noisy(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return self.out(self.drop(torch.relu(self.first(x))))
+
+
+class Stubborn(nn.Module):
+    """A network that cannot be copied: it is run itself, under a lock."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.inner = Residual()
+
+    def __deepcopy__(self, memo: Any) -> nn.Module:
+        raise TypeError("one of a kind")
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.inner(x)
 
 
 class Tally:

@@ -4,7 +4,6 @@ import dataclasses
 from typing import Any
 
 from models import Subject, subjects
-
 from pellucid.backends import wrap
 from pellucid.core import catalogue
 from pellucid.core.errors import NotApplicable

@@ -2,9 +2,9 @@
 
 import pytest
 import torch
-from models import made, normal
 
 from conformance.subjects import METHODS, PLACES, SUBJECTS, VARIANTS, explained, looks_at_a_grid, question
+from models import made, normal
 from pellucid.backends import wrap
 from pellucid.core.card import Needs
 from pellucid.core.errors import NotApplicable

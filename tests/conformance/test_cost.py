@@ -3,9 +3,9 @@
 import re
 
 import pytest
-from models import Counting
 
-from conformance.subjects import METHODS, PLACES, SUBJECTS, question, with_
+from conformance.subjects import METHODS, PLACES, SUBJECTS, with_
+from models import Counting
 from pellucid.backends import wrap
 from pellucid.core.planner import Plan
 from pellucid.core.question import ask

@@ -4,9 +4,9 @@ import dataclasses
 
 import pytest
 import torch
-from models import take
 
 from conformance.subjects import METHODS, PLACES, SUBJECTS, question
+from models import take
 from pellucid.backends import wrap
 from pellucid.core.planner import Plan
 from pellucid.core.tree import leaves

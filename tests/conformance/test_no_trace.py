@@ -6,12 +6,13 @@ import warnings
 
 import pytest
 import torch
-from models import Raising, made
 from torch import nn
 
 from conformance.subjects import METHODS, PLACES, SUBJECTS, question
+from models import Raising, Stubborn, made
 from pellucid.backends import wrap
-from pellucid.core.errors import ModelError
+from pellucid.core.errors import Cancelled, ModelError, UsageError
+from pellucid.core.progress import watching
 from pellucid.core.tree import leaves
 
 methods = pytest.mark.parametrize("name", METHODS)
@@ -75,6 +76,47 @@ def test_after_the_model_raised(name, place, after):
     with pytest.raises(ModelError, match="the model is tired"):
         METHODS[name](question(S, model=wrap(net), batch_size=1, at=at, target=target))
     before.check()
+
+
+@methods
+@places
+def test_a_network_that_cannot_be_copied(name, place):
+    """It is run itself: the same values, and no trace, also when it is stopped half way."""
+    net = made(Stubborn)
+    net.inner.load_state_dict(S.net().state_dict())
+    before = Snapshot(net, S.x)
+    model = wrap(net)
+    asked = {"model": model, "at": "inner." + S.layer if place == "layer" else None, "target": _neuron(S) if place == "neuron" else [0, 1, 2], "batch_size": 2}
+    e = METHODS[name](question(S, **asked))
+    before.check()
+    want = METHODS[name](question(S, place, batch_size=2))
+    assert torch.equal(e.values, want.values)
+    assert any("under a lock" in n for n in e.provenance["notes"])
+
+    def stop(p):
+        told.append(p)
+        raise Cancelled("enough")
+
+    told = []
+    with pytest.raises(Cancelled), watching(stop):
+        METHODS[name](question(S, **asked))
+    before.check()
+    assert torch.equal(METHODS[name](question(S, **asked)).values, want.values)
+
+
+@methods
+def test_copies_are_given_back(name):
+    """The same copies serve question after question, also after one that failed; none is kept by an explanation."""
+    model = wrap(S.net())
+    e = METHODS[name](question(S, model=model))
+    first = set(model._idle[False])
+    assert 1 <= len(first) <= 2
+    with pytest.raises(UsageError, match="9"):
+        METHODS[name](question(S, model=model, target=9))
+    METHODS[name](question(S, model=model))
+    assert set(model._idle[False]) == first
+    assert not model._idle[True]
+    assert e.question.engine._runners == {}
 
 
 def _neuron(s):

@@ -5,10 +5,10 @@ import dataclasses
 
 import pytest
 import torch
-from models import Reused, made, normal, smooth
 from torch import nn
 
 from conformance.subjects import METHODS, SUBJECTS, question
+from models import Reused, made, normal, smooth
 from pellucid.backends import wrap
 from pellucid.core.card import Promise
 from pellucid.core.question import ask

@@ -6,9 +6,9 @@ import warnings
 
 import pytest
 import torch
-from models import SUBJECT_TARGETS, Subject, subjects
 from torch import nn
 
+from models import SUBJECT_TARGETS, Subject, subjects
 from pellucid.attribution import GradCAM, InputXGradient, IntegratedGradients, Occlusion, Saliency
 from pellucid.backends import wrap
 from pellucid.core.question import ask

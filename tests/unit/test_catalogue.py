@@ -31,7 +31,10 @@ def test_names_are_the_fields_own():
     assert metrics.__name__ == catalogue.KINDS["metrics"]
 
 
-@pytest.mark.parametrize(("typed", "meant"), [("saliancy", "saliency"), ("gradcam", "grad-cam"), ("Grad-CAM", "grad-cam"), ("integrated-gradient", "integrated-gradients"), ("smooth", "smooth-grad"), ("gradients", "integrated-gradients")])
+TYPED = [("saliancy", "saliency"), ("gradcam", "grad-cam"), ("Grad-CAM", "grad-cam"), ("integrated-gradient", "integrated-gradients"), ("smooth", "smooth-grad"), ("gradients", "integrated-gradients")]
+
+
+@pytest.mark.parametrize(("typed", "meant"), TYPED)
 def test_an_unknown_name_is_answered_with_the_nearest(typed, meant):
     with pytest.raises(UnknownName) as e:
         catalogue.make("methods", typed)

@@ -4,9 +4,9 @@ import threading
 
 import pytest
 import torch
-from models import Counting, Noisy, Reused, made, normal, smooth, subjects
 from torch import nn
 
+from models import Counting, Noisy, Reused, made, normal, smooth, subjects
 from pellucid.attribution import IntegratedGradients, Occlusion, Saliency, SmoothGrad
 from pellucid.backends import wrap
 from pellucid.core import engine
@@ -228,7 +228,7 @@ def test_two_threads_explain_with_one_model(at):
             gate.wait()
             for _ in range(3):
                 got[k].append(methods[k](ask(model, s.x, 1, at=at, batch_size=4)).values)
-        except Exception as e:  # handed to the main thread
+        except Exception as e:  # noqa: BLE001 - handed to the main thread
             errors.append(e)
 
     workers = [threading.Thread(target=work, args=(k,)) for k in range(4)]

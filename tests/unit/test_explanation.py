@@ -5,9 +5,9 @@ import json
 
 import pytest
 import torch
-from models import Residual, Reused, TwoInputs, made, normal
 from safetensors.torch import save_file
 
+from models import Residual, Reused, TwoInputs, made, normal
 from pellucid.attribution import GradCAM, IntegratedGradients, Occlusion, Saliency, SmoothGrad
 from pellucid.backends import wrap
 from pellucid.core.errors import NotApplicable, UsageError
@@ -100,7 +100,7 @@ def test_parameters_come_back(method, tmp_path):
 
 
 def test_files_that_are_refused(e, tmp_path):
-    with pytest.raises(UsageError, match="e.doc"):
+    with pytest.raises(UsageError, match=r"e\.doc"):
         e.save(tmp_path / "e.doc")
     with pytest.raises(UsageError, match="folder"):
         e.save(tmp_path / "nowhere" / "e.json")
@@ -181,7 +181,10 @@ def test_progress_of_explain():
     assert seen
 
 
-EXPLAIN = [({"method": "saliancy"}, "'saliency'"), ({"method": 3}, "int"), ({"evidence": "much"}, "basic"), ({"method": "saliency", "steps": 3}, "steps"), ({"method": Saliency(), "absolute": False}, "into the method")]
+EXPLAIN = [
+    ({"method": "saliancy"}, "'saliency'"), ({"method": 3}, "int"), ({"evidence": "much"}, "basic"), ({"method": "saliency", "steps": 3}, "steps"),
+    ({"method": Saliency(), "absolute": False}, "into the method"),
+]
 
 
 @pytest.mark.parametrize(("asked", "says"), EXPLAIN, ids=lambda a: str(a))

@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 import torch
-from models import Noisy, Residual, Reused, Wrapped, made, normal
 from safetensors.torch import save_file
 from torch import nn
 
+from models import Noisy, Residual, Reused, Wrapped, made, normal
 from pellucid.attribution import Occlusion, Saliency
 from pellucid.backends import load, wrap
 from pellucid.backends.load import names
@@ -107,10 +107,25 @@ def test_labels_are_used_and_arrays_taken():
 # ---------------------------------------------------------------- pel.load
 
 
+NETS = """
+from models import Reused
+from torch import nn
+
+def make():
+    return Reused().double()
+
+def needs(width):
+    return nn.Linear(width, 1)
+
+net = make()
+answer = 42
+"""
+
+
 @pytest.fixture
 def factory(tmp_path, monkeypatch):
     """A module of the user's, beside which the command is run."""
-    (tmp_path / "my_nets.py").write_text("from models import Reused\nfrom torch import nn\n\ndef make():\n    return Reused().double()\n\ndef needs(width):\n    return nn.Linear(width, 1)\n\nnet = make()\nanswer = 42\n")
+    (tmp_path / "my_nets.py").write_text(NETS)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("sys.path", ["", *__import__("sys").path])
     yield tmp_path

@@ -5,9 +5,9 @@ import copy
 import numpy as np
 import pytest
 import torch
-from models import KeywordOnly, MiniViT, Residual, Reused, Split, TwoInputs, Words, Wrapped, made, normal
 from torch import nn
 
+from models import KeywordOnly, MiniViT, Residual, Reused, Split, TwoInputs, Words, Wrapped, made, normal
 from pellucid.attribution import InputXGradient, IntegratedGradients, Occlusion, Saliency
 from pellucid.backends import wrap
 from pellucid.core.errors import CannotComplete, ModelError, NotApplicable, PellucidError, UnknownName, UsageError
@@ -147,7 +147,7 @@ def test_unknown_and_foreign_layers(model):
         ask(model, X, 1, at="frist")
     with pytest.raises(UsageError, match="no part of it"):
         ask(model, X, 1, at=nn.Linear(2, 2))
-    with pytest.raises(UsageError, match="output.*input"):
+    with pytest.raises(UsageError, match=r"output.*input"):
         ask(model, X, 1, at=("first", "middle"))
     with pytest.raises(NotApplicable, match="plain callable"):
         ask(wrap(lambda x: x), X, 1, at="first")
@@ -264,7 +264,7 @@ def test_inputs_that_are_refused(model, x, says):
 def test_names_and_chunks_that_are_refused(model):
     with pytest.raises(UsageError, match="2 for 3 rows"):
         ask(model, X, 1, ids=("a", "b"))
-    with pytest.raises(UsageError, match="at least 1.*got 0"):
+    with pytest.raises(UsageError, match=r"at least 1.*got 0"):
         ask(model, X, 1, batch_size=0)
     with pytest.raises(UsageError, match="2 targets for 3 rows"):
         ask(model, X, torch.tensor([0, 1]))
@@ -284,7 +284,10 @@ class Broken(nn.Module):
 
     def forward(self, x):
         y = self.inner(x)
-        kinds = {"raises": lambda: x @ x, "nan": lambda: y * float("nan"), "argmax": lambda: y.argmax(1, keepdim=True).double(), "no grad": lambda: y.detach(), "one row": lambda: y[:1], "text": lambda: "cat"}
+        kinds = {
+            "raises": lambda: x @ x, "nan": lambda: y * float("nan"), "argmax": lambda: y.argmax(1, keepdim=True).double(),
+            "no grad": lambda: y.detach(), "one row": lambda: y[:1], "text": lambda: "cat",
+        }
         return kinds[self.kind]()
 
 
@@ -343,7 +346,7 @@ def test_a_layer_that_the_target_does_not_depend_on():
     for method in (Saliency(), IntegratedGradients(), IntegratedGradients(steps=20)):
         with pytest.raises(NotApplicable, match="depends"):
             method(ask(model, X, 1, at="beside"))
-        with pytest.raises(PellucidError, match="depends|does not come after"):
+        with pytest.raises(PellucidError, match=r"depends|does not come after"):
             method(ask(wrap(made(Residual)), PICTURES, Neuron("stem", (0, 0, 0)), at="b"))
         with pytest.raises(UsageError, match="never called"):
             method(ask(model, X, 1, at="never"))
