@@ -13,7 +13,7 @@ from ..core.tree import Tree, each, leaves
 from ._quadrature import Ladder, Placement, Rule, gauss_legendre, kronrod, midpoint, smooth
 
 PROBES = 32
-FIRST = 18
+FIRST = 20
 """Cells of the first round; a refinement splits each in three."""
 APART = 1.75
 """How many times its own error a map lies from the map of every other node: 1.6 to 2.2 on photos, from 18 to 162 nodes."""
@@ -34,11 +34,11 @@ class IntegratedGradients(Method):
     """
 
     card = Card(title="Integrated gradients", paper="arXiv:1703.01365", needs=Needs.GRADIENT, baseline=True,
-                promises=Promise.COMPLETE | Promise.LOCAL | Promise.LINEAR | Promise.IMPLEMENTATION_INVARIANT, cost="steps forward and backward rows; auto: 33 probes and 18 to 486 nodes, 54 on most photos")
+                promises=Promise.COMPLETE | Promise.LOCAL | Promise.LINEAR | Promise.IMPLEMENTATION_INVARIANT, cost="steps forward and backward rows; auto: 33 probes and 20 to 540 nodes, 60 on most photos")
     steps: int | str = param("auto", 'nodes on the path, or "auto"', ge=1, le=100_000, unit="gradient rows", choices=("auto",))
     rule: str = param("gauss-legendre", "where a fixed number of nodes lies", choices=("gauss-legendre", "midpoint"))
     tol: float = param(0.08, "error of the map at which auto stops", ge=0, unit="relative L2")
-    most: int = param(486, "nodes at which auto gives up refining", ge=18, unit="gradient rows")
+    most: int = param(540, "nodes at which auto gives up refining", ge=20, unit="gradient rows")
 
     def attribute(self, q: Question) -> Values:
         return self._auto(q) if self.steps == "auto" else self._fixed(q)

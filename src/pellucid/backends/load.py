@@ -30,7 +30,8 @@ def names() -> dict[str, str]:
 def load(spec: str, weights: str | Path | None = None, trust: bool = False, **settings: Any) -> Model:
     """A model by name ("efficientnet-lite0") or by factory ("pkg.mod:factory", with `weights="x.safetensors"`).
 
-    Weights are read from safetensors, or from a torch file with `weights_only=True`; nothing that can run code is opened.
+    Weights are read from safetensors, or from a torch file with `weights_only=True`; a file that could run code is
+    opened with `trust=True` only, and every explanation then says so.
     The factory's own module is imported and run, as Python always does.
     """
     if spec in BUILT_IN:
@@ -41,13 +42,15 @@ def load(spec: str, weights: str | Path | None = None, trust: bool = False, **se
         return model
     if ":" not in spec:
         raise UnknownName("model", spec, BUILT_IN, "Built-in names come from `pellucid list models`; your own is written 'pkg.mod:factory'.")
-    made = _call(_resolve(spec), spec)
+    made, trusted = _call(_resolve(spec), spec), ""
     if isinstance(made, nn.Module) and weights is not None:
-        _fill(made, Path(weights))
+        trusted = _fill(made, Path(weights), trust)
     if isinstance(made, nn.Module):
         made.eval()
     model = wrap(made, name=settings.pop("name", spec.rpartition(":")[2]), **settings)
     model.spec = spec
+    if trusted:
+        model.notes.append(trusted)
     return model
 
 
@@ -74,17 +77,27 @@ def _resolve(spec: str) -> Callable[..., Any]:
     return getattr(found, name)
 
 
-def _fill(module: nn.Module, path: Path) -> None:
-    """Loads weights without ever running code from the file."""
+def _fill(module: nn.Module, path: Path, trust: bool) -> str:
+    """Loads weights; without `trust`, no code from the file is ever run. Gives the note that the trust deserves."""
     if not path.is_file():
         raise UsageError(f"There is no weights file {str(path)!r}.")
     try:
-        if path.suffix == ".safetensors":
-            state = load_file(path)
-        else:
-            state = torch.load(path, map_location="cpu", weights_only=True)
+        state, note = _state(path, trust)
         module.load_state_dict(state)
-    except (SafetensorError, pickle.UnpicklingError) as e:
-        raise UsageError(f"{path.name} is no weights file that can be read without running code: {str(e).splitlines()[0]} Save it with safetensors.") from None
-    except (RuntimeError, ValueError, KeyError, TypeError, OSError) as e:
+        return note
+    except (SafetensorError, pickle.UnpicklingError):
+        raise UsageError(f"{path.name} cannot be read as weights without running code from it. Save it with safetensors, or say trust=True (--trust) if you made it yourself.") from None
+    except (RuntimeError, ValueError, KeyError, TypeError, AttributeError, OSError) as e:
         raise ModelError(f"The weights in {path.name} do not fit {type(module).__name__}: {str(e).splitlines()[0]}") from None
+
+
+def _state(path: Path, trust: bool) -> tuple[Any, str]:
+    if path.suffix == ".safetensors":
+        return load_file(path), ""
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True), ""
+    except pickle.UnpicklingError:
+        if not trust:
+            raise
+    state = torch.load(path, map_location="cpu", weights_only=False)
+    return state.state_dict() if isinstance(state, nn.Module) else state, f"{path.name} was allowed to run code when it was read (trust)"

@@ -25,7 +25,8 @@ class TorchModel(Model):
 
     def __init__(self, module: nn.Module, *, name: str, labels: Sequence[str] | None, preprocess: Preprocess | None, output: int | str | None, spec: str = "", notes: tuple[str, ...] = ()) -> None:
         super().__init__(name, labels, preprocess, output, spec)
-        self.module, self.notes = module, list(notes)
+        self.module = module
+        self.notes += notes
         self._idle: dict[bool, list[Shadow]] = {False: [], True: []}
         self._lock, self._direct = threading.Lock(), None
         self._layers: dict[Any, list[LayerInfo]] = {}

@@ -13,7 +13,6 @@ from .errors import ModelError, UsageError
 from .planner import Planner
 from .tree import Tree, each, is_float, leaves, map_leaves, paths, unshare
 
-
 STRANGERS = (RuntimeError, ValueError, TypeError, LookupError, AttributeError, AssertionError, ArithmeticError, NotImplementedError)
 """What other people's code raises."""
 
@@ -58,6 +57,8 @@ class Model:
     def __init__(self, name: str, labels: Sequence[str] | None = None, preprocess: Preprocess | None = None, output: int | str | None = None, spec: str = "") -> None:
         self.name, self.labels, self.preprocess, self.output, self.spec = name, list(labels) if labels is not None else None, preprocess, output, spec
         self.planner = Planner()
+        self.notes: list[str] = []
+        """What every explanation of this model should say."""
         self.open: Callable[[Any], Any] = lambda picture: picture
         """How a path becomes a picture; `backends.wrap` fills it in."""
 
@@ -119,7 +120,7 @@ class Model:
         """Inputs as the model takes them: pictures preprocessed, arrays as tensors, on the model's device and in its dtype."""
         if self.preprocess is not None and _is_picture(inputs):
             inputs = self.preprocess(self.open(inputs))
-        elif isinstance(inputs, (str, bytes)) or hasattr(inputs, "__fspath__"):
+        elif self.preprocess is None and any(isinstance(i, (str, bytes)) or hasattr(i, "__fspath__") for i in (inputs if isinstance(inputs, (list, tuple)) else [inputs])):
             raise UsageError(f"{self.name} has no preprocessing for files, so it needs tensors or arrays; got {inputs!r}. Give preprocess= to pel.wrap.")
         elif self.preprocess is not None and isinstance(inputs, (list, tuple)) and inputs and all(_is_picture(i) for i in inputs):
             inputs = torch.cat([self.preprocess(self.open(i)) for i in inputs])

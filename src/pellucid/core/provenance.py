@@ -65,7 +65,7 @@ def provenance(q: Question, found: "Values") -> dict[str, Any]:
     """Versions, hashes and notes."""
     from .. import __version__
 
-    notes = [n for n in (q.chosen, *getattr(q.model, "notes", []), *found.notes, *q.engine.notes) if n]
+    notes = [n for n in (q.chosen, *q.model.notes, *found.notes, *q.engine.notes) if n]
     return {
         "pellucid": __version__, "torch": torch.__version__, "python": platform.python_version(), "device": str(q.model.device), "threads": torch.get_num_threads(),
         "model": q.model.name, "spec": q.model.spec, "model_hash": q.model.digest(), "input_hash": input_hash(q.x), "notes": list(dict.fromkeys(notes)),
