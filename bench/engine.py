@@ -26,7 +26,6 @@ from torch import Tensor, nn
 import pellucid as pel
 
 CORES = torch.get_num_threads()
-WINDOW, STRIDE = 16, 8
 SECTIONS = ("saliency", "grad-cam", "ig", "smooth-grad", "occlusion", "error", "memory", "planner")
 
 
@@ -45,13 +44,14 @@ class Arm:
 class Bench:
     """The network three ways (frozen, as the user has it, as a Model), one photo, and what was measured."""
 
-    def __init__(self, rounds: int) -> None:
-        self.rounds = rounds
+    def __init__(self, rounds: int, window: int = 16) -> None:
+        self.rounds, self.window, self.stride = rounds, window, window // 2
         self.frozen, self.plain = freeze(efficientnet()), efficientnet()
         self.last = freeze(efficientnet()).to(memory_format=torch.channels_last)
         self.model = pel.wrap(self.plain, name="efficientnet-lite0")
         self.x = photo("chelsea")
         self.target = self.label(self.x)
+        self.layer = ""
 
     def label(self, x: Tensor) -> int:
         with torch.inference_mode():
@@ -69,6 +69,21 @@ class Bench:
     def backward(self, z: Tensor, arm: Arm) -> Tensor:
         z = _laid(z, arm).detach().requires_grad_()
         return torch.autograd.grad(self._net(arm)(z)[:, self.target].sum(), z)[0]
+
+    def cam(self, z: Tensor, arm: Arm) -> Tensor:
+        """What Grad-CAM cannot do without: one forward, and the gradient at the layer only."""
+        net, held = self._net(arm), []
+
+        def hold(module: nn.Module, args: object, out: Tensor) -> Tensor:
+            held.append(out.detach().requires_grad_())
+            return held[0]
+
+        handle = net.get_submodule(self.layer).register_forward_hook(hold)
+        try:
+            y = net(_laid(z, arm))[:, self.target].sum()
+        finally:
+            handle.remove()
+        return torch.autograd.grad(y, held[0])[0]
 
     def _net(self, arm: Arm) -> nn.Module:
         return self.last if arm.channels_last else self.frozen
@@ -155,10 +170,9 @@ def saliency(bench: Bench) -> None:
 def grad_cam(bench: Bench) -> None:
     from captum.attr import LayerGradCam
 
-    layer = pel.explain(bench.model, bench.x, method="grad-cam", target=bench.target, evidence="none").at
-    module = dict(bench.plain.named_modules())[str(layer)]
-    cam = LayerGradCam(bench.plain, module)
-    compare(bench, "Grad-CAM", "backward", 1, ask(bench, "grad-cam"), quiet(lambda: cam.attribute(bench.x, target=bench.target, relu_attributions=True)), {})
+    bench.layer = str(pel.explain(bench.model, bench.x, method="grad-cam", target=bench.target, evidence="none").at)
+    cam = LayerGradCam(bench.plain, bench.plain.get_submodule(bench.layer))
+    compare(bench, "Grad-CAM", "cam", 1, ask(bench, "grad-cam"), quiet(lambda: cam.attribute(bench.x, target=bench.target, relu_attributions=True)), {})
 
 
 def ig(bench: Bench) -> None:
@@ -188,12 +202,13 @@ def occlusion(bench: Bench) -> None:
     from captum.attr import Occlusion
 
     def captum(per: int) -> Callable[[], object]:
-        shapes = {"sliding_window_shapes": (3, WINDOW, WINDOW), "strides": (3, STRIDE, STRIDE)}
+        shapes = {"sliding_window_shapes": (3, bench.window, bench.window), "strides": (3, bench.stride, bench.stride)}
         return quiet(lambda: Occlusion(bench.plain).attribute(bench.x, target=bench.target, perturbations_per_eval=per, **shapes))
 
-    windows = (-(-(224 - WINDOW) // STRIDE) + 1) ** 2
+    windows = (-(-(224 - bench.window) // bench.stride) + 1) ** 2
     tuned = {f"perturbations_per_eval {b}": captum(b) for b in (2, 4, 8)}
-    compare(bench, "Occlusion 16/8", "forward", windows + 1, ask(bench, "occlusion", window=WINDOW, stride=STRIDE), captum(1), tuned)
+    title = f"Occlusion {bench.window}/{bench.stride}"
+    compare(bench, title, "forward", windows + 1, ask(bench, "occlusion", window=bench.window, stride=bench.stride), captum(1), tuned)
 
 
 # -- error of the map at equal rows --------------------------------------------------------------------------------
@@ -268,7 +283,7 @@ def memory(many: int) -> None:
 
 def run(sections: list[str], rounds: int, quick: bool) -> None:
     print(f"torch {torch.__version__}, {CORES} threads, medians of {rounds} interleaved rounds")
-    bench = Bench(rounds)
+    bench = Bench(rounds, 32 if quick else 16)
     timed = {"saliency": saliency, "grad-cam": grad_cam, "ig": ig, "smooth-grad": smooth_grad, "occlusion": occlusion}
     for name in sections:
         if name in timed:
@@ -288,7 +303,7 @@ if __name__ == "__main__":
     parser.add_argument("sections", nargs="*", default=list(SECTIONS), help=f"any of {', '.join(SECTIONS)}; all of them if none is named")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--threads", type=int, help="as many threads as the machine has, if not given")
-    parser.add_argument("--quick", action="store_true", help="two rounds, two photos, a coarser reference")
+    parser.add_argument("--quick", action="store_true", help="two rounds, two photos, a coarser reference, larger windows")
     parser.add_argument("--child", type=int, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.threads:
