@@ -20,7 +20,8 @@ class InputXGradient(Method):
     Source: Shrikumar, Greenside, Shcherbina, Kundaje 2016, arXiv:1605.01713.
     """
 
-    card = Card(title="Input x gradient", paper="arXiv:1605.01713", needs=Needs.GRADIENT, promises=Promise.LOCAL | Promise.LINEAR | Promise.IMPLEMENTATION_INVARIANT, cost="1 forward and 1 backward row", baseline=True)
+    card = Card(title="Input x gradient", paper="arXiv:1605.01713", needs=Needs.GRADIENT,
+                promises=Promise.LOCAL | Promise.LINEAR | Promise.IMPLEMENTATION_INVARIANT, cost="1 forward and 1 backward row", baseline=True)
     against_baseline: bool = param(False, "multiply by the difference to the baseline instead of the input")
 
     def attribute(self, q: Question) -> Values:

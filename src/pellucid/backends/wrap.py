@@ -12,7 +12,10 @@ from .function import FunctionModel
 from .torch_module import wrap_module
 
 
-def wrap(net: Any, *, labels: Sequence[str] | None = None, preprocess: Preprocess | None = None, name: str | None = None, output: int | str | None = None, differentiable: bool | None = None, spec: str = "") -> Model:
+def wrap(
+    net: Any, *, labels: Sequence[str] | None = None, preprocess: Preprocess | None = None, name: str | None = None, output: int | str | None = None,
+    differentiable: bool | None = None, spec: str = "",
+) -> Model:
     """A model that can be asked questions, from a module or a callable.
 
     `labels` names the outputs; `preprocess` turns a picture into a batch and back; `output` says which part of

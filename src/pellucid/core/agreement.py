@@ -24,7 +24,7 @@ def _coarse(t: Tensor) -> Tensor:
     if t.ndim != 4:
         return t
     heat = t.double().sum(1, keepdim=True)
-    size = [min(GRID, n) for n in heat.shape[2:]]
+    size = (min(GRID, heat.shape[2]), min(GRID, heat.shape[3]))
     return F.adaptive_avg_pool2d(heat, size)
 
 

@@ -166,7 +166,7 @@ class Engine:
         y = self.target.read(out, rows.to(out.device))
         if not torch.isfinite(y.detach()).all():
             bad = int(rows[int((~torch.isfinite(y.detach())).nonzero()[0, 0])])
-            raise CannotComplete(f"The target needs finite outputs; {self.model.name} gave {float(y.detach()[~torch.isfinite(y.detach())][0])} for row {bad}. Check the input's range and the model's dtype.")
+            raise CannotComplete(f"The target needs finite outputs; {self.model.name} gave {float(y.detach()[~torch.isfinite(y.detach())][0])} for row {bad}. Check range and dtype.")
         return y
 
     # -- sweeps ----------------------------------------------------------------------------------------------------
@@ -288,7 +288,7 @@ class Engine:
 
     def _need_gradient(self) -> None:
         if Needs.GRADIENT not in self.model.can:
-            raise NotApplicable(f"A gradient needs a model that autograd sees through; {self.model.name} is a plain callable. Use a method that asks for values only, such as occlusion, or pel.wrap(f, differentiable=True).")
+            raise NotApplicable(f"A gradient needs a model that autograd sees through; {self.model.name} is a plain callable. Use occlusion, or pel.wrap(f, differentiable=True).")
 
     def _pulled(self, parts: tuple[Tensor, ...], rows: Tensor, step: Step) -> tuple[Tensor, ...]:
         """Gradients of one chunk; rows that differ only in their target share a forward."""
@@ -312,7 +312,7 @@ class Engine:
     def _pull(self, y: Tensor, to: tuple[Tensor, ...], keep: bool) -> tuple[Tensor, ...]:
         where = ", ".join(map(str, self.places)) or "the input"
         if not y.requires_grad:
-            raise NotApplicable(f"A gradient needs a target that depends differentiably on {where}; this one does not (an argmax, a rounding, a detach or no_grad lies between, or the target is read before that place).")
+            raise NotApplicable(f"A gradient needs a target that depends differentiably on {where}; this one does not (an argmax, a detach or no_grad lies between, or it is read before that place).")
         grads = torch.autograd.grad(y, to, retain_graph=keep, allow_unused=True)
         if all(g is None for g in grads):
             raise NotApplicable(f"A gradient needs a target that depends on {where}; this target does not. Choose a layer that comes before what the target reads.")
@@ -350,7 +350,9 @@ class Engine:
 
         def work(i: int, j: int, step: Step) -> None:
             p, g, o = self._tapped(torch.arange(i, j), step)
-            points.append(p), grads.append(g), outs.append(o)
+            points.append(p)
+            grads.append(g)
+            outs.append(o)
 
         self._sweep("gradients", self.size, work, grad=True)
         if self.out is None:

@@ -169,11 +169,11 @@ class Explanation:
         """Back from `to_dict` and `tensors`."""
         if d.get("format") != FORMAT:
             raise UsageError(f"This explanation was written in format {d.get('format')!r}; this Pellucid reads {FORMAT}.")
-        trees = {k: _fill(s, k, tensors) if (s := d["trees"][k]) is not None else None for k in ("values", "point", "error")}
-        plain = {k: d[k] for k in ("method", "parameters", "at", "baseline", "seed", "names", "signed", "provenance")}
-        lists = {k: tuple(d[k]) for k in ("target", "axes")} | {"ids": tuple(tuple(i) if isinstance(i, list) else i for i in d["ids"])}
+        trees: dict[str, Any] = {k: _fill(s, k, tensors) if (s := d["trees"][k]) is not None else None for k in ("values", "point", "error")}
+        plain: dict[str, Any] = {k: d[k] for k in ("method", "parameters", "at", "baseline", "seed", "names", "signed", "provenance")}
+        lists: dict[str, Any] = {k: tuple(d[k]) for k in ("target", "axes")} | {"ids": tuple(tuple(i) if isinstance(i, list) else i for i in d["ids"])}
         predictions = tuple(tuple((n, p) for n, p in row) for row in d["predictions"])
-        own = {k: tensors.get(k) for k in ("base", "gap", "picture", "convergence")}
+        own: dict[str, Any] = {k: tensors.get(k) for k in ("base", "gap", "picture", "convergence")}
         evidence = Evidence.from_dict(d["evidence"]) if d["evidence"] else None
         return cls(**trees, **plain, **lists, **own, total=tensors["total"], predictions=predictions, cost=Cost(**d["cost"]), evidence=evidence)
 

@@ -31,9 +31,13 @@ class Runner(Protocol):
     """Something that runs the model's function while nobody else does: a shadow, or the object itself under a lock."""
 
     module: Any
-    names: Mapping[str, Any]
+    names: Any
+    handler: Any
+    once: set[str]
 
-    def run(self, handler: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any: ...
+    def run(self, handler: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any: ...
+
+    def open(self, layer_name: str) -> None: ...
 
 
 @dataclass(frozen=True)

@@ -33,7 +33,7 @@ class Place:
             raise UsageError(f"A place counts calls and parts from 0; got call={self.call}, part={self.part} for {self.layer!r}.")
 
     @classmethod
-    def parse(cls, spec: Any, names: Mapping[str, nn.Module]) -> "Place":
+    def parse(cls, spec: Any, names: Mapping[str, Any]) -> "Place":
         """The place meant by "layer", "layer#1", ("layer", "input"), a module of the model, or a place; it must exist."""
         side = None
         if isinstance(spec, tuple) and len(spec) == 2:
@@ -50,7 +50,7 @@ class Place:
         return f"{layer}{call}{' (' + ', '.join(details) + ')' if details else ''}"
 
 
-def _one(spec: Any, names: Mapping[str, nn.Module]) -> Place:
+def _one(spec: Any, names: Mapping[str, Any]) -> Place:
     if isinstance(spec, Place):
         return spec
     if isinstance(spec, nn.Module):
@@ -60,7 +60,7 @@ def _one(spec: Any, names: Mapping[str, nn.Module]) -> Place:
     raise UsageError(f"A layer is given by its name, as the module itself or as (layer, 'input'); got {spec!r}.")
 
 
-def _name_of(module: nn.Module, names: Mapping[str, nn.Module]) -> str:
+def _name_of(module: nn.Module, names: Mapping[str, Any]) -> str:
     for name, candidate in names.items():
         if candidate is module:
             return name
@@ -76,7 +76,7 @@ def _spelled(text: str) -> Place:
     return Place(layer, side or "output", None if call is None else int(call), None if part is None else int(part))
 
 
-def _known(place: Place, names: Mapping[str, nn.Module]) -> Place:
+def _known(place: Place, names: Mapping[str, Any]) -> Place:
     """The place if its layer exists; `torch.compile` puts `_orig_mod` into names, which nobody means."""
     if place.layer in names:
         return place

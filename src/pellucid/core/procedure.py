@@ -102,7 +102,7 @@ class Method(Procedure):
             raise CannotComplete(f"{self.name} needs values shaped like the point, {shapes}; it made {got}. This is a fault of the method.")
         for t in leaves(found.values):
             if not torch.isfinite(t).all():
-                raise CannotComplete(f"{self.name} came out with {int((~torch.isfinite(t)).sum())} values that are not finite. Likely causes: a 16-bit model (try float32), an input far out of range, or a gradient that overflows.")
+                raise CannotComplete(f"{self.name} came out with {int((~torch.isfinite(t)).sum())} values that are not finite. Likely: a 16-bit model (try float32), or inputs far out of range.")
 
     def _explanation(self, q: Question, found: Values) -> Explanation:
         complete = Promise.COMPLETE in self.card.promises and not isinstance(q.baseline, Samples)
@@ -117,7 +117,7 @@ class Method(Procedure):
 
 def sum_of(values: Tree) -> Tensor:
     """(B,) the sum of each row's values, in double precision."""
-    return sum(t.double().flatten(1).sum(1) for t in leaves(values)).to(leaves(values)[0].dtype)  # type: ignore[union-attr]
+    return sum(t.double().flatten(1).sum(1) for t in leaves(values)).to(leaves(values)[0].dtype)
 
 
 @dataclass(frozen=True)

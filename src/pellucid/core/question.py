@@ -337,7 +337,7 @@ def as_places(at: Any, model: Model) -> tuple[Place, ...]:
         if name is None:
             raise UsageError(f"at= needs a layer of {model.name}; got a {type(module).__name__} that is no part of it.")
         at = (name, side)
-    return (Place.parse(at, names),)  # type: ignore[arg-type]
+    return (Place.parse(at, names),)
 
 
 def ask(model: Model, x: Any, target: Any = None, at: Any = None, baseline: Any = 0, ids: Sequence[Any] | None = None, seed: int = 0, batch_size: int | str | Plan | None = None) -> Question:

@@ -51,7 +51,10 @@ def equal_groups(parts: tuple[Tensor, ...], rows: Tensor) -> tuple[Tensor, Tenso
     None where all points differ.
     """
     seen: dict[Any, int] = {}
-    first, inverse, turn, count = [], [], [], []
+    first: list[int] = []
+    inverse: list[int] = []
+    turn: list[int] = []
+    count: list[int] = []
     for i, key in enumerate(row_keys(parts, rows)):
         if key not in seen:
             seen[key] = len(first)

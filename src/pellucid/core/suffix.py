@@ -9,13 +9,13 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from .errors import UsageError
+from .model import Runner
 from .places import Place
-from .shadow import Direct, Handler, Shadow, Stop
+from .shadow import Handler, Stop
 from .tree import Shared, is_float, leaves, refill, rows_of, take, unshare
 
 Args = tuple[Any, ...]
 Kwargs = Mapping[str, Any]
-Runner = Shadow | Direct
 
 MISFITS = (RuntimeError, ValueError, TypeError, LookupError, AttributeError, AssertionError)
 """What a forward raises when it meets cached values it did not expect."""

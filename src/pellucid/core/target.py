@@ -87,7 +87,7 @@ class Label(Target):
         return Label(position(self.index, out, labels))
 
     def read(self, out: Tensor, rows: Tensor) -> Tensor:
-        return out[(slice(None), *(self.index if isinstance(self.index, tuple) else (self.index,)))]  # type: ignore[index]
+        return out[(slice(None), *(self.index if isinstance(self.index, tuple) else (self.index,)))]
 
     def text(self, labels: Sequence[str] | None) -> str:
         return label_text(self.index, labels)
@@ -182,7 +182,7 @@ class Neuron(Target):
     index: int | tuple[int, ...]
 
     def resolve(self, out: Tensor, labels: Sequence[str] | None) -> Target:
-        return Neuron(self.layer, position(self.index, out, None))  # type: ignore[arg-type]
+        return Neuron(self.layer, position(self.index, out, None))
 
     def read(self, out: Tensor, rows: Tensor) -> Tensor:
         return Label(self.index).read(out, rows)
@@ -285,7 +285,7 @@ class PerRow(Target):
     def read(self, out: Tensor, rows: Tensor) -> Tensor:
         mine = [self.targets[i] for i in rows.tolist()]
         if all(type(t) is Label and isinstance(t.index, int) for t in mine):
-            index = torch.tensor([t.index for t in mine], device=out.device)  # type: ignore[attr-defined]
+            index = torch.tensor([t.index for t in mine], device=out.device)
             return out.gather(1, index[:, None])[:, 0]
         value: Tensor | None = None
         for t in dict.fromkeys(mine):
@@ -321,7 +321,7 @@ def as_target(given: Any) -> Target:
         return _spread(given)
     if isinstance(given, Tensor) and given.ndim == 0 or hasattr(given, "item") and getattr(given, "shape", None) == ():
         given = given.item()
-    if isinstance(given, bool) or isinstance(given, float):
+    if isinstance(given, (bool, float)):
         raise UsageError(f"A target needs a class number, a name, a Target or a callable; got {given!r}.")
     if isinstance(given, (int, str)) or isinstance(given, tuple) and all(isinstance(i, int) for i in given):
         return Label(given)
