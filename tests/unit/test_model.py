@@ -7,12 +7,13 @@ from safetensors.torch import save_file
 from torch import nn
 
 from models import Noisy, Residual, Reused, Wrapped, made, normal
-from pellucid.attribution import Occlusion, Saliency
+from pellucid.attribution import GradCAM, Occlusion, Saliency
 from pellucid.backends import load, wrap
 from pellucid.backends.load import names
 from pellucid.core.card import Needs
 from pellucid.core.errors import ModelError, NotApplicable, UnknownName, UsageError
 from pellucid.core.question import ask
+from pellucid.core.target import Label
 
 X = normal(3, 5)
 
@@ -182,3 +183,11 @@ def test_weights_run_no_code(factory):
     with pytest.raises(UsageError, match="without running code"):
         load("my_nets:make", weights=factory / "evil.pt")
     assert not (factory / "left").exists()
+
+
+def test_the_layer_of_a_map_is_not_the_answer_itself():
+    """On a network that answers with a picture, Grad-CAM looks below its last layer."""
+    net = nn.Sequential(nn.Conv2d(1, 4, 3, padding=1), nn.ReLU(), nn.Conv2d(4, 2, 1)).double().eval()
+    x = torch.rand(1, 1, 6, 6, dtype=torch.double, generator=torch.Generator().manual_seed(0))
+    e = GradCAM()(ask(wrap(net), x, Label((1, 2, 2))))
+    assert e.at == "1"

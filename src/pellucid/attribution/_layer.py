@@ -32,22 +32,18 @@ class Grid:
 
 
 def last_spatial(q: Question) -> LayerInfo:
-    """The last layer on the way to the target whose value still lies in space."""
+    """The last layer on the way to the target whose value still lies in space, and is not the whole answer itself."""
     size = picture_size(q)
+    whole = q.model.output_shape(q.x)
     found = None
     for info in q.model.layers(q.x):
         if q.engine.read is not None and info.name == q.engine.read.layer:
             break
-        if info.calls == 1 and info.shape is not None and grid_of(info.shape, size) is not None and not _whole(info, q):
+        if info.calls == 1 and info.shape is not None and grid_of(info.shape, size) is not None and info.shape != whole:
             found = info
     if found is None:
         raise NotApplicable(f"Grad-CAM needs a layer with a spatial grid of at least 2 x 2 before the target; {q.model.name} has none on this input. Use integrated-gradients or occlusion.")
     return found
-
-
-def _whole(info: LayerInfo, q: Question) -> bool:
-    """Whether the layer's value is the model's whole output (a segmentation head): nothing is left to explain above it."""
-    return q.engine.out is not None and info.shape == tuple(q.engine.out.shape[1:])
 
 
 def picture_size(q: Question) -> tuple[int, int] | None:

@@ -21,7 +21,7 @@ class InputXGradient(Method):
     """
 
     card = Card(title="Input x gradient", paper="arXiv:1605.01713", needs=Needs.GRADIENT,
-                promises=Promise.LOCAL | Promise.LINEAR | Promise.IMPLEMENTATION_INVARIANT, cost="1 forward and 1 backward row", baseline=True)
+                promises=Promise.LOCAL | Promise.LINEAR | Promise.SYMMETRIC | Promise.IMPLEMENTATION_INVARIANT, cost="1 forward and 1 backward row", baseline=True)
     against_baseline: bool = param(False, "multiply by the difference to the baseline instead of the input")
 
     def attribute(self, q: Question) -> Values:

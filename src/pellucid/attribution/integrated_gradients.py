@@ -34,7 +34,7 @@ class IntegratedGradients(Method):
     """
 
     card = Card(title="Integrated gradients", paper="arXiv:1703.01365", needs=Needs.GRADIENT, baseline=True,
-                promises=Promise.COMPLETE | Promise.LOCAL | Promise.LINEAR | Promise.IMPLEMENTATION_INVARIANT,
+                promises=Promise.COMPLETE | Promise.LOCAL | Promise.LINEAR | Promise.SYMMETRIC | Promise.IMPLEMENTATION_INVARIANT,
                 cost="steps forward and backward rows; auto: 33 probes and 20 to 540 nodes, 60 on most photos")
     steps: int | str = param("auto", 'nodes on the path, or "auto"', ge=1, le=100_000, unit="gradient rows", choices=("auto",))
     rule: str = param("gauss-legendre", "where a fixed number of nodes lies", choices=("gauss-legendre", "midpoint"))

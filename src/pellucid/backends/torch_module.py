@@ -88,6 +88,12 @@ class TorchModel(Model):
     def layers(self, x: Tree | None = None) -> list[LayerInfo]:
         if x is None:
             return [LayerInfo(n, type(m).__name__, None) for n, m in self.module.named_modules() if n]
+        return [info for info in self._seen_on(x) if info.name]
+
+    def output_shape(self, x: Tree) -> tuple[int, ...] | None:
+        return next((info.shape for info in self._seen_on(x) if not info.name), None)
+
+    def _seen_on(self, x: Tree) -> list[LayerInfo]:
         key = tuple((tuple(t.shape[1:]), t.dtype) if has_rows(t) else None for t in leaves(x))
         if key not in self._layers:
             self._layers[key] = self._seen(each(lambda t: t[:1] if has_rows(t) else t, x))
@@ -115,7 +121,7 @@ class TorchModel(Model):
                 except STRANGERS as e:
                     raise stranger(self.name, x, e) from e
             kinds = {n: type(m).__name__ for n, m in runner.names.items()}
-        return [LayerInfo(n, kinds[n], s, calls[n]) for n, s in shapes.items() if n]
+        return [LayerInfo(n, kinds[n], s, calls[n]) for n, s in shapes.items()]
 
     def layer_name(self, layer: Any) -> str | None:
         return next((n for n, m in self.module.named_modules() if m is layer), None)

@@ -79,6 +79,10 @@ class Model:
         """The layers by name, in the order of a forward pass on `x`, with the shape of one row's value."""
         return []
 
+    def output_shape(self, x: Tree) -> tuple[int, ...] | None:
+        """The shape of one row of the model's first tensor of outputs; None where it is not known without asking."""
+        return None
+
     def layer_name(self, layer: Any) -> str | None:
         """The name of a layer that is given as the user's own object; None where it is no part of the model."""
         return None
