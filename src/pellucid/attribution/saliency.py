@@ -20,7 +20,8 @@ class Saliency(Method):
     Source: Simonyan, Vedaldi, Zisserman 2013, arXiv:1312.6034, section 3.
     """
 
-    card = Card(title="Saliency", paper="arXiv:1312.6034", needs=Needs.GRADIENT, promises=Promise.LOCAL | Promise.LINEAR | Promise.SYMMETRIC | Promise.IMPLEMENTATION_INVARIANT, cost="1 forward and 1 backward row")
+    card = Card(title="Saliency", paper="arXiv:1312.6034", needs=Needs.GRADIENT,
+                promises=Promise.LOCAL | Promise.LINEAR | Promise.SYMMETRIC | Promise.IMPLEMENTATION_INVARIANT, cost="1 forward and 1 backward row")
     absolute: bool = param(True, "give sizes, without signs")
 
     def attribute(self, q: Question) -> Values:

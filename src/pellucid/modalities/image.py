@@ -95,12 +95,3 @@ class ImagePreprocess:
         """(B, C, H, W) inputs as (B, H, W, 3) bytes."""
         pixels = x.detach().float().cpu() * self.std + self.mean
         return (pixels.clamp(0, 1) * 255).round().byte().permute(0, 2, 3, 1).contiguous()
-
-
-def plain_picture(x: Tensor) -> Tensor | None:
-    """(B, H, W, 3) bytes of a batch without known preprocessing, stretched to its own range; None where it is no picture."""
-    if x.ndim != 4 or x.shape[1] not in (1, 3):
-        return None
-    low, high = (f(x.detach().float().flatten(1), 1).reshape(-1, 1, 1, 1).cpu() for f in (torch.amin, torch.amax))
-    pixels = (x.detach().float().cpu() - low) / (high - low).clamp(min=1e-12)
-    return (pixels * 255).round().byte().permute(0, 2, 3, 1).expand(-1, -1, -1, 3).contiguous()
