@@ -309,16 +309,21 @@ class _Measured:
         recent = known[1:][-2:] or known  # less the first call; a stall that comes and goes has to count
         bar = sum(recent) / len(recent)
         won = rate < GAIN * bar
-        if peer not in self.rates:  # a small call is judged by whether the threads were at work
-            won = rate < 1.2 * bar and call.cpu > BUSY * trial.threads * call.seconds
-        self.trial, self.suspect = None, False
-        at_stake = abs(rate - bar) * trial.size if bar < float("inf") else 0.0  # what a try in vain costs
-        self.patience = min(60.0, max(2 * self.patience, 30 * at_stake))
-        self.until = time.perf_counter() + self.patience
+        if peer not in self.rates:  # a small call is judged by whether the threads were at work; its successors by speed
+            won = rate < 2 * bar and call.cpu > BUSY * trial.threads * call.seconds
+        self.trial, self.suspect, self.waits = None, False, 0
+        self._be_patient(abs(rate - bar) * max(1, best.size // 4) if bar < float("inf") else 0.0)
         if rate < 0.5 * bar if trial.threads == 1 else rate > 2 * bar:
             _HOME.avoid(self.until)
         if won:
             self._crown(best, replace(best, threads=trial.threads))
+
+    def _be_patient(self, stake: float) -> None:
+        """Wait before the next try: longer each time, in proportion to what a try in vain costs; anew after a good while."""
+        now = time.perf_counter()
+        calm = now - self.until > 4 * self.patience
+        self.patience = min(60.0, max(0.5 if calm else 2 * self.patience, 4 * stake))
+        self.until = now + self.patience
 
     def _crown(self, best: Step, step: Step) -> None:
         old, now = self._rate(best), self._rate(step)
@@ -335,7 +340,8 @@ class _Measured:
         """Are the threads kept waiting, by other work on the machine or by too little of ours?"""
         if step.threads < 2 or call.seconds < 2e-3 or len(self.rates[step]) < 2 and call.seconds < 0.5:
             return  # a first call sets things up on one thread: it proves nothing unless it is very long
-        waits = call.cpu < BUSY * step.threads * call.seconds or call.seconds > 2 * step.size * self._rate(step)
+        rate, single = call.seconds / step.size, self._rate(replace(step, threads=1))
+        waits = call.cpu < BUSY * step.threads * call.seconds or rate > 2 * self._rate(step) or GAIN * rate > single
         self.waits = self.waits + 1 if waits else 0
         self.suspect = self.waits > 1 or waits and call.seconds > 0.5
 
@@ -365,7 +371,7 @@ class _Home:
     def crowded(self) -> float:
         """For how many seconds should new work stay on one thread? A start only; the work itself is measured."""
         load = os.getloadavg()[0] if hasattr(os, "getloadavg") else 0.0
-        return max(self.until - time.perf_counter(), 10.0 if load >= 1.5 * (os.cpu_count() or 1) else 0.0)
+        return max(self.until - time.perf_counter(), 1.0 if load >= 1.5 * (os.cpu_count() or 1) else 0.0)
 
     def enter(self) -> int:
         with self.lock:
