@@ -12,7 +12,8 @@ from ..core.card import Card, Needs, Promise, param
 from ..core.errors import UsageError
 from ..core.procedure import Method, Values
 from ..core.question import Question
-from ..core.tree import Tree, each, leaves
+from ..core.running import Running
+from ..core.tree import each, leaves
 
 TOGETHER = 16
 """Noisy rows that are handed to the inner method at once; the engine cuts them into chunks of its own."""
@@ -52,12 +53,13 @@ class SmoothGrad(Method):
         inner._check_needs(q)
         q.resolved_target()
         copies = max(1, TOGETHER // q.size)
-        running = _Running()
+        running = Running()
         first: Values | None = None
         for s in range(0, self.samples, copies):
             found = inner.attribute(self._noisy(q, torch.arange(s, min(s + copies, self.samples))))
             first = first or found
-            running.add(found.values, q.size)
+            for k in range(0, leaves(found.values)[0].shape[0], q.size):
+                running.add(each(lambda v, k=k: v[k : k + q.size], found.values))
         return Values(running.mean, error=running.error(), signed=inner.card.signed and first.signed, at=first.at)  # type: ignore[union-attr]
 
     def _noisy(self, q: Question, samples: Tensor) -> Question:
@@ -70,26 +72,3 @@ class SmoothGrad(Method):
 def _range(z: Tensor) -> Tensor:
     flat = z.flatten(1)
     return (flat.amax(1) - flat.amin(1)).reshape(-1, *[1] * (z.ndim - 1))
-
-
-class _Running:
-    """Mean and variance of samples as they come (Welford), without keeping them."""
-
-    def __init__(self) -> None:
-        self.n = 0
-        self.mean: Tree = None
-        self.square: Tree = None
-
-    def add(self, values: Tree, rows: int) -> None:
-        for k in range(leaves(values)[0].shape[0] // rows):
-            one = each(lambda v, k=k: v[k * rows : (k + 1) * rows], values)
-            self.n += 1
-            if self.mean is None:
-                self.mean, self.square = each(torch.clone, one), each(torch.zeros_like, one)
-                continue
-            delta = each(torch.sub, one, self.mean)
-            self.mean = each(lambda m, d: m + d / self.n, self.mean, delta)
-            self.square = each(lambda s, d, v, m: s + d * (v - m), self.square, delta, one, self.mean)
-
-    def error(self) -> Tree:
-        return each(lambda s: (s / (self.n - 1) / self.n).sqrt(), self.square)

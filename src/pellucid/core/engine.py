@@ -221,6 +221,14 @@ class Engine:
 
     def value(self, points: Points) -> Tensor:
         """(n, B) target values; equal rows are asked once."""
+        return self._asked("values", points, self._remembered).to(self.model.device)
+
+    def outputs(self, points: Points) -> Tensor:
+        """(n, B, ...) whole outputs, for many targets that share the forwards."""
+        return self._asked("outputs", points, lambda parts, rows, step: self._forward(step, parts, rows))
+
+    def _asked(self, stage: str, points: Points, ask: Callable[[tuple[Tensor, ...], Tensor, Step], Tensor]) -> Tensor:
+        """(n, B, ...) what `ask(parts, rows, step)` gives for every unit, no gradient kept."""
         self._settled()
         self._enter_suffix(points.n * self.size)
         box: list[Tensor] = []
@@ -228,10 +236,12 @@ class Engine:
         def work(i: int, j: int, step: Step) -> None:
             with torch.inference_mode():
                 parts, _, rows = self._units(points, i, j)
-                box.append(self._remembered(parts, rows, step).clone())
+                y = ask(parts, rows, step)
+            box.append(y.clone())
 
-        self._sweep("values", points.n * self.size, work, grad=False)
-        return torch.cat(box).reshape(points.n, self.size).to(self.model.device)
+        self._sweep(stage, points.n * self.size, work, grad=False)
+        out = torch.cat(box)
+        return out.reshape(points.n, self.size, *out.shape[1:])
 
     def _remembered(self, parts: tuple[Tensor, ...], rows: Tensor, step: Step) -> Tensor:
         """Values of a chunk, from memory where the same row was asked before."""
@@ -257,22 +267,6 @@ class Engine:
             return self._forward(step, parts, rows)
         first, inverse, _ = groups
         return self._forward(step, take(parts, first), rows[first]).index_select(0, inverse)
-
-    def outputs(self, points: Points) -> Tensor:
-        """(n, B, ...) whole outputs, for many targets that share the forwards."""
-        self._settled()
-        self._enter_suffix(points.n * self.size)
-        box: list[Tensor] = []
-
-        def work(i: int, j: int, step: Step) -> None:
-            with torch.inference_mode():
-                parts, _, rows = self._units(points, i, j)
-                y = self._forward(step, parts, rows)
-            box.append(y.clone())
-
-        self._sweep("outputs", points.n * self.size, work, grad=False)
-        out = torch.cat(box)
-        return out.reshape(points.n, self.size, *out.shape[1:])
 
     def grad(self, points: Points, fold: Callable[[tuple[Tensor, ...], Tensor, Tensor], None]) -> None:
         """Gradients of every unit, handed chunk by chunk to `fold(gradients, samples, rows)`."""
@@ -407,9 +401,6 @@ class Engine:
     # -- suffix ------------------------------------------------------------------------------------------------------
 
     def _spend(self, rows: int) -> None:
-        self.count.forward += rows
-
-    def _spent(self, rows: int) -> None:
         self.count.forward += rows
 
     def _enter_suffix(self, n: int) -> None:

@@ -14,7 +14,8 @@ from .explanation import Cost, Explanation
 from .planner import Plan
 from .provenance import describe
 from .question import Question, Samples
-from .tree import Tree, each, leaves
+from .running import Running
+from .tree import Tree, leaves
 
 
 @dataclass(frozen=True)
@@ -81,19 +82,12 @@ class Method(Procedure):
 
     def _averaged(self, q: Question) -> Values:
         """The mean over many baselines, with its standard error."""
-        mean: Tree = None
-        square: Tree = None
-        samples: Samples = q.baseline
+        samples, running = q.baseline, Running()
         for k in range(samples.n):
             one = dataclasses.replace(q, baseline=tuple(p[k] for p in samples.parts), _local=q._local)
             q._local.__dict__.pop("start", None)
-            v = self.attribute(one).values
-            delta = v if mean is None else each(torch.sub, v, mean)
-            square = each(torch.zeros_like, v) if mean is None else square
-            mean = v if mean is None else each(lambda m, d, n=k + 1: m + d / n, mean, delta)
-            square = each(lambda s, d, w, m: s + d * (w - m), square, delta, v, mean)
-        error = each(lambda s: (s / max(samples.n - 1, 1) / samples.n).sqrt(), square)
-        return Values(mean, error=error if samples.n > 1 else None, notes=(f"averaged over {samples.n} baselines",))
+            running.add(self.attribute(one).values)
+        return Values(running.mean, error=running.error(), notes=(f"averaged over {samples.n} baselines",))
 
     def _verify(self, q: Question, found: Values) -> None:
         shapes = self.shaped(q)

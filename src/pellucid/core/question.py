@@ -113,10 +113,10 @@ class Question:
     def take(self, rows: Tensor) -> "Question":
         """Those rows, in that order, repeated where asked."""
         t = self.resolved_target()
-        x = map_leaves(lambda v: v.index_select(0, rows.to(v.device)) if has_rows(v) else v, self.x)
         targets = per_row([of_row(t, i) for i in rows.tolist()])
         moved = None if self.moved is None else take(self.moved, rows)
-        part = self._new(x=x, target=targets, ids=tuple(self.ids[i] for i in rows.tolist()), baseline=_rows_of_baseline(self.baseline, rows, self.size), moved=moved, fan=_whole_fans(rows, self.fan))
+        ids = tuple(self.ids[i] for i in rows.tolist())
+        part = self._new(x=take(self.x, rows), target=targets, ids=ids, baseline=_rows_of_baseline(self.baseline, rows, self.size), moved=moved, fan=_whole_fans(rows, self.fan))
         part.engine.inherit(self.engine, rows)
         for known in ("point", "start"):
             if hasattr(self._local, known) and part.moved is None:
@@ -159,18 +159,13 @@ class Question:
         return self._local.start
 
     def _start(self) -> Tree:
-        source = self.x
-        flat = leaves(source)
-        slots = self.engine.slots
+        flat, slots = leaves(self.x), self.engine.slots
         if not slots:
             if isinstance(self.baseline, (int, float)):
                 return each(lambda t: torch.full_like(t, float(self.baseline)), self.point)
             return self.pack(self.engine.points(self.baseline))
         moved = start_of(self.baseline, tuple(flat[i] for i in slots), self)
-        if not self.places:
-            return self.pack(moved)
-        put = dict(zip(slots, moved, strict=True))
-        return self.pack(self.engine.points(refill(source, [put.get(i, v) for i, v in enumerate(flat)])))
+        return self.pack(self.engine.points(self._placed(moved)) if self.places else moved)
 
     # -- asking --------------------------------------------------------------------------------------------------------
 
@@ -378,9 +373,8 @@ def _several(q: Question, targets: list[Any]) -> Question:
         raise UsageError("A list of targets needs each one named; None (the model's own prediction) cannot be one of them.")
     spread_targets = PerRow(tuple(of_row(own[k], i) for i in range(q.size) for k in range(n)))
     per_row(spread_targets.targets)
-    x = map_leaves(lambda v: v.index_select(0, rows.to(v.device)) if has_rows(v) else v, q.x)
     ids = tuple(name for name in q.ids for _ in range(n))
-    return q._new(x=x, target=spread_targets, ids=ids, baseline=_rows_of_baseline(q.baseline, rows, q.size), fan=n)
+    return q._new(x=take(q.x, rows), target=spread_targets, ids=ids, baseline=_rows_of_baseline(q.baseline, rows, q.size), fan=n)
 
 
 def _check_inputs(x: Tree) -> None:

@@ -20,7 +20,7 @@ class Pool:
     """Answers of one question's rows under random masks. One pool serves any number of maps of the same rows."""
 
     def __init__(self, q: Question, grid: Grid, fill: str = "blur") -> None:
-        self.grid, self.fill_name = grid, fill if grid.kind == PICTURE else "the baseline"
+        self.grid = grid
         self.q = q.at_layer(None) if grid.kind == PICTURE and q.places else q
         self.opening = spent(self.q, self.q.own_outputs)
         self.target = self.q.resolved_target()

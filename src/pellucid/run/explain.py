@@ -1,6 +1,5 @@
 """`pel.explain` and `pel.assess`: a question, a method, its evidence, in one call."""
 
-import dataclasses
 from typing import Any
 
 import torch
@@ -58,7 +57,7 @@ def assess(model: Any, inputs: Any, values: Any, target: Any = None, *, at: Any 
 def _with_evidence(e: Explanation, method: Method | None, level: str) -> Explanation:
     from ..metrics._evidence import gather
 
-    q = dataclasses.replace(e.question.fresh(), batch_size=e.question.batch_size if isinstance(e.question.batch_size, int) else None)
+    q = e.question.unplanned()
     try:
         return e.with_(evidence=gather(q, e, method, level))
     finally:
