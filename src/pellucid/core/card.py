@@ -47,6 +47,8 @@ class Card:
     random: bool = False
     baseline: bool = False
     """Whether the values depend on the question's baseline."""
+    samples: bool = False
+    """Whether it deals with a baseline of many samples itself; else it is run for each of them and averaged."""
     wraps: bool = False
     """Whether it is a wrapper round another method."""
 

@@ -15,7 +15,7 @@ from .planner import Plan
 from .provenance import describe
 from .question import Question, Samples
 from .running import Running
-from .tree import Tree, leaves
+from .tree import Tree, each, leaves
 
 
 @dataclass(frozen=True)
@@ -68,7 +68,8 @@ class Method(Procedure):
         self._check_needs(q)
         q = q.fresh()
         try:
-            found = self._averaged(q) if isinstance(q.baseline, Samples) and self.card.baseline else self.attribute(q)
+            many = isinstance(q.baseline, Samples) and self.card.baseline and not self.card.samples
+            found = self._averaged(q) if many else self.attribute(q)
             self._verify(q, found)
             return self._explanation(q, found)
         finally:
@@ -81,13 +82,20 @@ class Method(Procedure):
             raise NotApplicable(f"{self.name} needs a model that offers {words}; {q.model.name} does not. `pellucid list methods` shows what each method needs.")
 
     def _averaged(self, q: Question) -> Values:
-        """The mean over many baselines, with its standard error."""
-        samples, running = q.baseline, Running()
+        """The mean over many baselines, with its standard error; all else is the first run's, less notes that not every run gave."""
+        samples, running, inside, runs = q.baseline, Running(), Running(), list[Values]()
         for k in range(samples.n):
-            one = dataclasses.replace(q, baseline=tuple(p[k] for p in samples.parts), _local=q._local)
+            one = dataclasses.replace(q, baseline=tuple(p[k : k + 1] for p in samples.parts), _local=q._local)
             q._local.__dict__.pop("start", None)
-            running.add(self.attribute(one).values)
-        return Values(running.mean, error=running.error(), notes=(f"averaged over {samples.n} baselines",))
+            found = self.attribute(one)
+            running.add(found.values)
+            if found.error is not None:
+                inside.add(each(torch.square, found.error))
+            runs.append(dataclasses.replace(found, values=None, error=None))
+        q._local.__dict__.pop("start", None)
+        shared = tuple(n for n in runs[0].notes if all(n in r.notes for r in runs))
+        notes = (*shared, f"averaged over {samples.n} baselines")
+        return dataclasses.replace(runs[0], values=running.mean, error=_joined(running.error(), inside.mean), notes=notes, convergence=None)
 
     def _verify(self, q: Question, found: Values) -> None:
         shapes = self.shaped(q)
@@ -107,6 +115,13 @@ class Method(Procedure):
         cost = Cost(count.forward, count.backward, count.seconds, count.chunk(), str(Plan(count.steps)))
         return Explanation(values=found.values, method=self.name, parameters=self.parameters(), total=total, cost=cost, base=base, gap=gap, error=found.error,
                            convergence=found.convergence, signed=self.card.signed and found.signed, question=q.unplanned(), **describe(q, found, self.card))
+
+
+def _joined(between: Tree | None, within: Tree | None) -> Tree | None:
+    """The standard error over baselines joined with that of the draws inside, which are the same for each baseline and do not average out."""
+    if between is None or within is None:
+        return between if within is None else each(torch.sqrt, within)
+    return each(lambda b, w: (b.square() + w).sqrt(), between, within)
 
 
 def sum_of(values: Tree) -> Tensor:

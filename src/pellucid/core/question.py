@@ -2,7 +2,7 @@
 
 import dataclasses
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,9 +16,10 @@ from .places import Place
 from .planner import Plan
 from .points import Points
 from .rows import row_seed
+from .rules import Rules
 from .start import Samples, blur, start_of
 from .target import PerRow, Target, as_target, check_rows, of_row, per_row
-from .tree import Tree, each, has_rows, is_float, leaves, map_leaves, paths, refill, rows_of, take
+from .tree import Tree, each, has_rows, is_float, leaves, paths, refill, rows_of, take
 
 __all__ = ["Question", "Samples", "ask", "blur"]
 
@@ -41,6 +42,8 @@ class Question:
     batch_size: int | Plan | None = None
     fan: int = 1
     moved: Tree | None = dataclasses.field(default=None, repr=False)
+    rules: Rules | None = dataclasses.field(default=None, repr=False)
+    against: Points | None = dataclasses.field(default=None, repr=False)
     chosen: str = ""
     _local: threading.local = dataclasses.field(default_factory=threading.local, repr=False)
 
@@ -61,7 +64,7 @@ class Question:
         """This thread's engine for this question."""
         if not hasattr(self._local, "engine"):
             moved = tuple(leaves(self.moved)) if self.moved is not None else None
-            self._local.engine = Engine(self.model, self.x, self.target, self.places, seed=self.seed, batch_size=self.batch_size, fan=self.fan, moved=moved)
+            self._local.engine = Engine(self.model, self.x, self.target, self.places, seed=self.seed, batch_size=self.batch_size, fan=self.fan, moved=moved, rules=self.rules, against=self.against)
         return self._local.engine
 
     def close(self) -> None:
@@ -69,6 +72,10 @@ class Question:
         engine = self._local.__dict__.pop("engine", None)
         if engine is not None:
             engine.close()
+
+    def absorbed(self) -> dict[tuple[str, str], Tensor]:
+        """What each operation, (module, name), kept of the relevance that `grad()` sent back by rules: (B,) in units of the target."""
+        return dict(self.engine.absorbed)
 
     def cost(self) -> Count:
         """What was spent so far."""
@@ -110,13 +117,23 @@ class Question:
         new.engine.out, new.engine.fx, new.engine.above = self.engine.out, self.engine.fx, self.engine
         return new
 
+    def with_rules(self, rules: Rules | None, against: Points | None = None) -> "Question":
+        """The same, gradients flowing by `rules`; paired rules compare each point with that of `against` for the same sample and row."""
+        new = self._new(rules=rules, against=against)
+        new.engine.inherit(self.engine)
+        new.engine.out, new.engine.fx, new.engine.above = self.engine.out, self.engine.fx, self.engine
+        for known in ("point", "start"):
+            if hasattr(self._local, known):
+                setattr(new._local, known, getattr(self._local, known))
+        return new
+
     def take(self, rows: Tensor) -> "Question":
         """Those rows, in that order, repeated where asked."""
         t = self.resolved_target()
         targets = per_row([of_row(t, i) for i in rows.tolist()])
         moved = None if self.moved is None else take(self.moved, rows)
         ids = tuple(self.ids[i] for i in rows.tolist())
-        part = self._new(x=take(self.x, rows), target=targets, ids=ids, baseline=_rows_of_baseline(self.baseline, rows, self.size), moved=moved, fan=_whole_fans(rows, self.fan))
+        part = self._new(x=take(self.x, rows), target=targets, ids=ids, baseline=_rows_of_baseline(self.baseline, rows, self.x), moved=moved, fan=_whole_fans(rows, self.fan))
         part.engine.inherit(self.engine, rows)
         for known in ("point", "start"):
             if hasattr(self._local, known) and part.moved is None:
@@ -208,8 +225,8 @@ class Question:
         return self.pack([o.reshape(*lead, self.size, *o.shape[1:]) for o in out])
 
     def _grad_here(self) -> Tree:
-        if self.moved is not None:
-            return self.grad(self.moved)
+        if self.moved is not None or self.against is not None:
+            return self.grad(self.point)
         point, grads = self.engine.tap()
         self._local.point = self.pack(point)
         return self.pack(grads)
@@ -232,6 +249,10 @@ class Question:
         self.engine.grad(points, add)
         done = [t.to(leaf.dtype) for t, leaf in zip(sums, leaves(self.point), strict=True)]
         return self.pack([t if weights.ndim == 3 else t[0] for t in done])
+
+    def stream(self, points: Points, fold: Callable[[tuple[Tensor, ...], Tensor, Tensor], None]) -> None:
+        """Hands the gradients at `points`, in order, to `fold(gradients, samples, rows)`: only what that keeps takes memory."""
+        self.engine.grad(points, fold)
 
     def _stacked(self, z: Tree) -> tuple[Points, tuple[int, ...]]:
         """Points that index tensors already there, and their leading dimensions."""
@@ -311,10 +332,15 @@ def _wide(dtype: torch.dtype) -> torch.dtype:
     return torch.float32 if dtype in (torch.float16, torch.bfloat16) else dtype
 
 
-def _rows_of_baseline(baseline: Any, rows: Tensor, size: int) -> Any:
+def _rows_of_baseline(baseline: Any, rows: Tensor, x: Tree) -> Any:
+    """Those rows of a baseline that is given row by row; one that all rows share is left as it is."""
     if isinstance(baseline, (int, float, str, Samples)):
         return baseline
-    return map_leaves(lambda v: v.index_select(0, rows.to(v.device)) if has_rows(v) and len(v) == size and size > 1 else v, baseline)
+    own = [t for t in leaves(x) if is_float(t) and t.ndim] or [t for t in leaves(x) if has_rows(t)]
+    given = [torch.as_tensor(v) for v in leaves(baseline)]
+    if len(given) != len(own):
+        return baseline
+    return refill(baseline, [v.index_select(0, rows.to(v.device)) if v.shape == t.shape else v for v, t in zip(given, own, strict=True)])
 
 
 def as_places(at: Any, model: Model) -> tuple[Place, ...]:
@@ -374,7 +400,7 @@ def _several(q: Question, targets: list[Any]) -> Question:
     spread_targets = PerRow(tuple(of_row(own[k], i) for i in range(q.size) for k in range(n)))
     per_row(spread_targets.targets)
     ids = tuple(name for name in q.ids for _ in range(n))
-    return q._new(x=take(q.x, rows), target=spread_targets, ids=ids, baseline=_rows_of_baseline(q.baseline, rows, q.size), fan=n)
+    return q._new(x=take(q.x, rows), target=spread_targets, ids=ids, baseline=_rows_of_baseline(q.baseline, rows, q.x), fan=n)
 
 
 def _check_inputs(x: Tree) -> None:
