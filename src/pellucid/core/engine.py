@@ -23,6 +23,7 @@ from .planner import Plan, Step, scarce
 from .points import Points
 from .progress import report
 from .rows import equal_groups, row_keys
+from .rules import Mode, Rules
 from .suffix import FullRoad, SuffixRoad, Unfit
 from .target import Target, read_tensor
 from .tree import Tree, is_float, leaves, map_leaves, refill, rows_of, take
@@ -53,8 +54,13 @@ class Count:
 class Engine:
     """Runs one question's model at one place, for one thread."""
 
-    def __init__(self, model: Model, x: Tree, target: Target, places: tuple[Place, ...], *, seed: int, batch_size: int | Plan | None, fan: int = 1, moved: tuple[Tensor, ...] | None = None) -> None:
+    def __init__(self, model: Model, x: Tree, target: Target, places: tuple[Place, ...], *, seed: int, batch_size: int | Plan | None, fan: int = 1, moved: tuple[Tensor, ...] | None = None,
+                 rules: Rules | None = None, against: Points | None = None) -> None:
         self.moved = moved
+        self.rules, self.against = rules, against
+        self.absorbed: dict[tuple[str, str], Tensor] = {}
+        self.by_row = True
+        self.changed = 0
         self.model, self.x, self.target, self.places, self.seed, self.fan = model, x, target, places, seed, fan
         self.size = rows_of(self.x) or 0
         self.read = target.reads if target.reads is None or isinstance(target.reads, Place) else Place.parse(target.reads, dict.fromkeys(i.name for i in model.layers()))
@@ -70,7 +76,7 @@ class Engine:
         self._suffix: SuffixRoad | None = None
         self._hold = contextlib.ExitStack()
         self._runners: dict[bool, Runner] = {}
-        self._whole = False
+        self._whole = rules is not None
         self.above: Engine | None = None
         """The same question at another place, which learns the outputs as well."""
 
@@ -173,7 +179,7 @@ class Engine:
 
     def _sweep(self, stage: str, n: int, work: Callable[[int, int, Step], None], grad: bool) -> None:
         shapes = tuple(tuple(t.shape[1:]) for t in leaves(self.x) if isinstance(t, Tensor) and t.ndim)
-        key = (shapes, self.model.dtype, tuple(map(str, self.places)), str(self.read), grad, self._suffix is not None)
+        key = (shapes, self.model.dtype, tuple(map(str, self.places)), str(self.read), grad, self._suffix is not None, self.rules is not None)
         layouts = self._suffix is None and self.model.device.type != "mps" and Needs.MODULES in self.model.can and self._pictures() and self.model.has(nn.Conv2d)
         numel = max((t[0].numel() for t in leaves(self.x) if isinstance(t, Tensor) and t.ndim and len(t)), default=1)
         with self._care():
@@ -276,7 +282,8 @@ class Engine:
 
         def work(i: int, j: int, step: Step) -> None:
             parts, s, rows = self._units(points, i, j)
-            fold(self._pulled(parts, rows, step), s, rows)
+            start = tuple(leaves(self.against.make(s, rows))) if self.against is not None else None
+            fold(self._pulled(parts, rows, step, start), s, rows)
 
         self._sweep("gradients", points.n * self.size, work, grad=True)
 
@@ -284,24 +291,39 @@ class Engine:
         if Needs.GRADIENT not in self.model.can:
             raise NotApplicable(f"A gradient needs a model that autograd sees through; {self.model.name} is a plain callable. Use occlusion, or pel.wrap(f, differentiable=True).")
 
-    def _pulled(self, parts: tuple[Tensor, ...], rows: Tensor, step: Step) -> tuple[Tensor, ...]:
+    def _pulled(self, parts: tuple[Tensor, ...], rows: Tensor, step: Step, start: tuple[Tensor, ...] | None = None) -> tuple[Tensor, ...]:
         """Gradients of one chunk; rows that differ only in their target share a forward."""
-        groups = equal_groups(parts, rows // self.fan) if self.fan > 1 else None
+        groups = equal_groups(parts, rows // self.fan) if self.fan > 1 and start is None else None
         if groups is None:
-            leaf = tuple(_leaf(p) for p in parts)
-            with torch.enable_grad():
-                y = self._values(self._forward(step, leaf, rows), rows)
-                return self._pull(y.sum(), leaf, keep=False)
+            with self._ruled(len(rows), step, rows, start) as mode, torch.enable_grad():
+                leaf = tuple(_leaf(p) for p in parts)
+                y = _known(self._values(self._forward(step, leaf, rows), rows), mode)
+            return self._pull(y.sum(), leaf, keep=False)
         first, inverse, turn = groups
-        leaf = tuple(_leaf(p.index_select(0, first)) for p in parts)
         found = tuple(torch.empty_like(p) for p in parts)
-        with torch.enable_grad():
-            y = self._values(self._forward(step, leaf, rows[first]).index_select(0, inverse), rows)
-            for k in range(int(turn.max()) + 1):
-                mine = (turn == k).nonzero()[:, 0]
-                for f, g in zip(found, self._pull(y[mine].sum(), leaf, keep=True), strict=True):
-                    f[mine] = g[inverse[mine]]
+        with self._ruled(len(first), step, rows) as mode, torch.enable_grad():
+            leaf = tuple(_leaf(p.index_select(0, first)) for p in parts)
+            y = _known(self._values(self._forward(step, leaf, rows[first]).index_select(0, inverse), rows), mode)
+        for k in range(int(turn.max()) + 1):
+            mine = (turn == k).nonzero()[:, 0]
+            for f, g in zip(found, self._pull(y[mine].sum(), leaf, keep=True), strict=True):
+                f[mine] = g[inverse[mine]]
         return found
+
+    @contextlib.contextmanager
+    def _ruled(self, n: int, step: Step, rows: Tensor, start: tuple[Tensor, ...] | None = None) -> Iterator[Mode | None]:
+        """One forward of `n` rows under the question's rules, if it has any; paired rules see the baseline's pass first."""
+        if self.rules is None:
+            yield None
+            return
+        mode = self.rules.mode(self._runner(step.channels_last).names, n)
+        if start is not None:
+            with torch.no_grad(), mode:
+                self._values(self._forward(step, start, rows), rows)
+            mode.turn()
+        with mode:
+            yield mode
+        self.changed += mode.changed
 
     def _pull(self, y: Tensor, to: tuple[Tensor, ...], keep: bool) -> tuple[Tensor, ...]:
         where = ", ".join(map(str, self.places)) or "the input"
@@ -356,16 +378,27 @@ class Engine:
     def _tapped(self, rows: Tensor, step: Step) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...], Tensor]:
         """(values, gradients, outputs) of a chunk; copies of a row that differ in their target share its forward."""
         first, inverse, turn = self._copies(rows)
-        with torch.enable_grad():
+        with self._ruled(len(first), step, rows) as mode, torch.enable_grad():
             leaf, out = self._tap_forward(first, step)
             whole = out if self.fan == 1 else out[inverse]
-            y = self._own_values(whole, rows)
-            turns = int(turn.max()) + 1
-            pulls = [self._pull(y[turn == k].sum(), leaf, keep=k + 1 < turns) for k in range(turns)]
+            y = _known(self._own_values(whole, rows), mode)
+        turns, pulls = int(turn.max()) + 1, []
+        for k in range(turns):
+            pulls.append(self._pull(y[turn == k].sum(), leaf, keep=k + 1 < turns))
+            self._absorb(mode, rows[turn == k], inverse[turn == k])
         if self.fan == 1:
             return tuple(t.detach().contiguous() for t in leaf), tuple(g.contiguous() for g in pulls[0]), out.detach()
         grads = tuple(torch.stack(g)[turn, inverse] for g in zip(*pulls, strict=True))
         return tuple(t.detach()[inverse] for t in leaf), grads, whole.detach()
+
+    def _absorb(self, mode: Mode | None, rows: Tensor, source: Tensor) -> None:
+        """Adds what operations absorbed of these rows' relevance to the account."""
+        if mode is None:
+            return
+        for key, amount in mode.ledger.take().items():
+            total = self.absorbed.setdefault(key, amount.new_zeros(self.size))
+            total[rows.to(total.device)] += amount[source.to(amount.device)]
+        self.by_row &= mode.ledger.by_row
 
     def _copies(self, rows: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """(first, inverse, turn): one row for each input, each row's input, and its turn among the copies."""
@@ -415,6 +448,13 @@ class Engine:
             if not isinstance(why, (Unfit, PellucidError)) and not scarce(why):
                 raise
             self._give_up_suffix(why)
+
+
+def _known(y: Tensor, mode: Mode | None) -> Tensor:
+    """Target values, whose every step the rules must have seen."""
+    if mode is not None:
+        mode.check([y])
+    return y
 
 
 def _leaf(t: Tensor) -> Tensor:

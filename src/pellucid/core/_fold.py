@@ -1,0 +1,65 @@
+"""BatchNorm in eval mode is a scale and a shift: what it is by itself, and as one with the linear operation before it."""
+
+import types
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+if TYPE_CHECKING:
+    from .rules import Call
+
+
+@dataclass(frozen=True)
+class Norm:
+    """The arguments of one batch_norm, in the order of `torch.nn.functional`, however they were given."""
+
+    f: Any
+    x: Tensor
+    args: tuple[Any, ...]
+
+    @classmethod
+    def of(cls, f: Any, args: Any, kwargs: dict[str, Any]) -> "Norm":
+        functional = isinstance(f, types.FunctionType)
+        first = ("running_mean", "running_var", "weight", "bias") if functional else ("weight", "bias", "running_mean", "running_var")
+        names = ("input", *first, "training", "momentum", "eps")
+        given = dict(zip(names, args, strict=False)) | kwargs
+        get = lambda n, default=None: given.get(n, default)  # noqa: E731
+        kept = (get("running_mean"), get("running_var"), get("weight"), get("bias"), get("training", False), get("momentum", 0.1), get("eps", 1e-5))
+        return cls(torch.nn.functional.batch_norm, given["input"], kept)
+
+    @property
+    def training(self) -> bool:
+        return bool(self.args[4]) or self.args[0] is None
+
+    def run(self, x: Tensor) -> Tensor:
+        """The operation on another input."""
+        return self.f(x, *self.args)
+
+    def scale(self) -> Tensor:
+        """(C,) what each channel is multiplied with."""
+        k = (self.args[1] + self.args[6]).rsqrt()
+        return k if self.args[2] is None else k * self.args[2]
+
+    def offset(self, bias: Tensor | None) -> Tensor:
+        """(C,) what is added to each channel, with the bias of the operation before."""
+        before = -self.args[0] if bias is None else bias - self.args[0]
+        after = before * self.scale()
+        return after if self.args[3] is None else after + self.args[3]
+
+    def shift(self, x: Tensor) -> Tensor:
+        """What is added, in line with the channels of `x`."""
+        return self.offset(None).reshape(-1, *[1] * (x.ndim - 2))
+
+
+def folded(c: "Call", norm: Norm) -> tuple[Tensor, Tensor]:
+    """(weight, bias) of the linear operation with the BatchNorm after it."""
+    _, w, b = c.bound
+    k = norm.scale()
+    if "transpose" in c.name:
+        groups = c.args[6] if len(c.args) > 6 else c.kwargs.get("groups", 1)
+        w = (w.unflatten(0, (groups, -1)) * k.reshape(groups, 1, -1, *[1] * (w.ndim - 2))).flatten(0, 1)
+    else:
+        w = w * k.reshape(-1, *[1] * (w.ndim - 1))
+    return w, norm.offset(b)

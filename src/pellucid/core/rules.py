@@ -1,0 +1,454 @@
+"""Rules on operations: every operation keeps its value; what flows back through it follows a rule.
+
+Relevance is point times gradient. A linear operation then needs no rule (its plain gradient shares relevance by z),
+and a residual sum conserves it. What is left are seven kinds of operation, each with one rule.
+"""
+
+import inspect
+import sys
+import types
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.overrides import TorchFunctionMode
+
+from ._fold import Norm, folded
+from ._kept import Back, by_row, keep, tensors
+from ._operations import ADDITIVE, KIND, PICKS, canonical, opened
+from ._twins import TWINS
+from .errors import NotApplicable
+
+Rule = Callable[["Call"], Tensor]
+Chosen = Callable[["Call"], bool]
+
+
+def plain(c: "Call") -> Tensor:
+    """The operation as it is, with its own gradient."""
+    return c.native()
+
+
+@dataclass(frozen=True)
+class Rules:
+    """What each kind of operation does to the relevance that flows back through it: a composite, as data.
+
+    `over` holds exceptions, (predicate of the call, rule), the first that fits wins. With `fold`, a BatchNorm next to the
+    linear operation before it is seen as one with it. `paired` rules compare the point with a baseline.
+    """
+
+    weights: Rule = plain
+    pointwise: Rule = plain
+    product: Rule = plain
+    scale: Rule = plain
+    softmax: Rule = plain
+    max: Rule = plain
+    over: tuple[tuple[Chosen, Rule], ...] = ()
+    fold: bool = True
+    paired: bool = False
+    recall_weights: bool = False
+    """Whether paired rules ask what a weighted operation was given at the baseline."""
+
+    def mode(self, names: dict[str, nn.Module], rows: int) -> "Mode":
+        """The mode of one forward pass over `rows` rows; of two, the baseline's first, for paired rules."""
+        if self.paired:
+            from ._paired import Paired
+
+            return Paired(self, names, rows)
+        return Mode(self, names, rows)
+
+    def of(self, c: "Call") -> Rule:
+        """The rule for a call."""
+        for chosen, rule in self.over:
+            if chosen(c):
+                return rule
+        return getattr(self, c.kind)
+
+
+@dataclass
+class Ledger:
+    """What became of relevance on the way: what each operation absorbed, a row. Biases, shifts and constants have nobody to give to."""
+
+    rows: int
+    absorbed: dict[tuple[str, str], Tensor] = field(default_factory=dict)
+    by_row: bool = True
+    """Whether every operation had its rows on the first axis; else what it absorbed is spread evenly over the rows."""
+
+    def add(self, where: str, name: str, amount: tuple[Tensor, bool]) -> None:
+        """Enters an amount."""
+        per_row, known = amount
+        self.by_row &= known
+        key = (where, name)
+        self.absorbed[key] = self.absorbed[key] + per_row if key in self.absorbed else per_row
+
+    def take(self) -> dict[tuple[str, str], Tensor]:
+        """What was entered since it was last taken."""
+        found, self.absorbed = self.absorbed, {}
+        return found
+
+
+class Call:
+    """One operation as it runs: what a rule or a predicate may ask."""
+
+    def __init__(self, mode: "Mode", f: Any, name: str, kind: str, args: Iterable[Any], kwargs: dict[str, Any]) -> None:
+        self.mode, self.f, self.name, self.kind, self.args, self.kwargs = mode, f, name, kind, list(args), kwargs
+        self.old: list[Any] | None = None
+        """The arguments at the baseline, for paired rules."""
+        self._native: Tensor | None = None
+        self._output: Tensor | None = None
+
+    def run(self, *new: Any) -> Tensor:
+        """The operation with its first arguments replaced."""
+        return self.f(*new, *self.args[len(new) :], **self.kwargs)
+
+    def native(self) -> Tensor:
+        """The operation's value with its own gradient; what a bias takes is entered in the ledger."""
+        if self._native is None:
+            self._native = self.run()
+            if self.kind == "weights" and self.bound[2] is not None:
+                self.absorbs(self._native, self._lined(self.bound[2], self._native))
+        return self._native
+
+    def output(self) -> Tensor:
+        """The operation's value, without a gradient; computed at most once."""
+        if self._native is not None:
+            return self._native.detach()
+        if self._output is None:
+            with torch.no_grad():
+                self._output = self.run()
+        return self._output
+
+    def _lined(self, bias: Tensor, out: Tensor) -> Tensor:
+        """A bias in line with the channels of the output."""
+        return bias if self.name == "linear" else bias.reshape(-1, *[1] * (self.bound[1].ndim - 2))
+
+    @property
+    def module(self) -> str:
+        """The name of the innermost module that is running."""
+        return self.mode.where()
+
+    @property
+    def bound(self) -> tuple[Any, Any, Any]:
+        """(input, weight, bias) of an operation with weights."""
+        x, w, b = (self.args[i] if len(self.args) > i else self.kwargs.get(n) for i, n in enumerate(("input", "weight", "bias")))
+        return x, w, b
+
+    def op(self, x: Tensor, w: Tensor, b: Tensor | None) -> Tensor:
+        """The operation with another input, weight and bias."""
+        rest = {k: v for k, v in self.kwargs.items() if k not in ("input", "weight", "bias")}
+        return self.f(x, w, b, *self.args[3:], **rest)
+
+    @property
+    def first(self) -> bool:
+        """Whether no operation with weights lies between the point and this one."""
+        return not self.mode.below(self.bound[0], self.mode.weighted)
+
+    def live(self) -> list[Tensor]:
+        """The arguments through which relevance can leave."""
+        return [t for t in tensors(self.args, self.kwargs) if t.requires_grad]
+
+    def keep(self, value: Tensor, back: Back, *xs: Tensor, conserves: bool = False) -> Tensor:
+        """`value` whose gradient reaches `xs` by `back`; what does not arrive is entered in the ledger."""
+        if conserves or self.mode.paired:
+            return keep(value, back, *xs)
+        mode, where, held = self.mode, self.module, value.detach()
+
+        def metered(g: Tensor) -> Any:
+            given = back(g)
+            here, known = by_row(held, g, mode.rows)
+            for x, r in zip(xs, given, strict=True):
+                if r is not None:
+                    there, also = by_row(x.detach(), r, mode.rows)
+                    here, known = here - there, known and also
+            mode.ledger.add(where, self.name, (here, known))
+            return given
+
+        return keep(held, metered, *xs)
+
+    def absorbs(self, out: Tensor, amount: Tensor) -> Tensor:
+        """Notes that of the relevance of `out`, what belongs to the constant `amount` goes nowhere."""
+        return self.mode.absorbs(out, amount, self.module, self.name)
+
+
+class Folded(Call):
+    """A linear operation and the BatchNorm after it, seen as one: straight from the one's input to the other's output."""
+
+    def __init__(self, made: Call, norm: Norm) -> None:
+        super().__init__(made.mode, made.f, made.name, made.kind, made.args, made.kwargs)
+        self.made, self.norm = made, norm
+        self._bound: tuple[Any, Any, Any] | None = None
+
+    @property
+    def bound(self) -> tuple[Any, Any, Any]:
+        if self._bound is None:
+            with torch.no_grad():
+                self._bound = (self.made.bound[0], *folded(self.made, self.norm))
+        return self._bound
+
+    def native(self) -> Tensor:
+        """The BatchNorm's own value over the linear operation's, which ran once."""
+        if self._native is None:
+            before = self.made.native()
+            self._native = self.absorbs(self.norm.run(before), self.norm.shift(before))
+        return self._native
+
+    def output(self) -> Tensor:
+        if self._output is None:
+            with torch.no_grad():
+                self._output = self.norm.run(self.made.output())
+        return self._output
+
+
+class Mode(TorchFunctionMode):
+    """One forward pass under rules: every operation on a live value is met, known and ruled, or refused by name."""
+
+    paired = False
+
+    def __init__(self, rules: Rules, names: dict[str, nn.Module], rows: int) -> None:
+        super().__init__()
+        self.rules, self.rows = rules, rows
+        self.names = {id(m): n for n, m in names.items()}
+        self.seen: set[Any] = set()
+        self.weighted: set[Any] = set()
+        self.tags: dict[Any, Call] = {}
+        self.ledger = Ledger(rows)
+        self.changed = 0
+        """How many operations got another gradient than their own."""
+
+    # -- where and whether ---------------------------------------------------------------------------------------------
+
+    def where(self) -> str:
+        """The innermost running module, read from the Python stack: no hook at all."""
+        frame, code = sys._getframe(1), nn.Module._call_impl.__code__
+        while frame is not None:
+            if frame.f_code is code and (name := self.names.get(id(frame.f_locals["self"]))) is not None:
+                return name
+            frame = frame.f_back  # type: ignore[assignment]
+        return ""
+
+    def check(self, ts: Iterable[Tensor]) -> None:
+        """Refuses a live value whose maker no rule saw: scripts, autograd functions, compiled code."""
+        for t in ts:
+            made = t.grad_fn if t.requires_grad else None
+            if made is None or made in self.seen or (t._is_view() and t._base is not None and (t._base.grad_fn is None or t._base.grad_fn in self.seen)):
+                continue
+            what = f"{made.name()}, before or in {self.place()}, is none: a script, an autograd.Function or compiled code"
+            raise NotApplicable(f"Rules act on operations that PyTorch shows; {what}. Use a plain module there, or a method without rules.")
+
+    def below(self, t: Tensor, marked: set[Any]) -> bool:
+        """Whether a marked node lies between the point and `t`."""
+        todo, done = [t.grad_fn], set()
+        while todo:
+            node = todo.pop()
+            if node in marked:
+                return True
+            if node is not None and node not in done:
+                done.add(node)
+                todo += [n for n, _ in node.next_functions]
+        return False
+
+    def place(self) -> str:
+        """Where that is, in words."""
+        where = self.where()
+        return f"module {where!r}" if where else "the model's own forward"
+
+    def note(self, out: Any) -> Any:
+        """Remembers that these values are known."""
+        self.seen.update(t.grad_fn for t in tensors((out,)) if t.grad_fn is not None)
+        return out
+
+    def inside(self, f: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+        """Runs `f` with its operations met one by one."""
+        with self:
+            return f(*args, **kwargs)
+
+    def turn(self) -> None:
+        """The baseline's pass is over."""
+
+    # -- one operation -------------------------------------------------------------------------------------------------
+
+    def __torch_function__(self, f: Any, kinds: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = dict(kwargs or {})
+        if not self.met(args, kwargs):
+            return f(*args, **kwargs)
+        name, inplace = canonical(f)
+        self.check(tensors(args, kwargs))
+        if KIND.get(name) == "pass":
+            return self.passed(f, name, inplace, args, kwargs)
+        if isinstance(f, types.FunctionType) and "inplace" in f.__code__.co_varnames:
+            bound = inspect.signature(f).bind(*args, **kwargs)
+            inplace |= bool(bound.arguments.pop("inplace", False))
+            args, kwargs = bound.args, bound.kwargs
+        if not inplace:
+            return self.note(self.ruled(f, name, args, kwargs))
+        return self._written(f, name, args, kwargs)
+
+    def met(self, args: Any, kwargs: dict[str, Any]) -> bool:
+        """Whether the operation is any business of the rules."""
+        return torch.is_grad_enabled() and any(t.requires_grad for t in tensors(args, kwargs))
+
+    def _written(self, f: Any, name: str, args: Any, kwargs: dict[str, Any]) -> Any:
+        """In place: out of place on a copy, then written back, so that aliases stay right."""
+        if canonical(f)[1]:
+            f = getattr(torch.Tensor, name, None) or getattr(F, name)
+        target = args[0]
+        copy = self.note(target.clone())
+        target.copy_(self.note(self.ruled(f, name, (copy, *args[1:]), kwargs)))
+        return self.note(target)
+
+    def passed(self, f: Any, name: str, inplace: bool, args: Any, kwargs: dict[str, Any]) -> Any:
+        """A linear operation: its plain gradient, and a constant that it adds entered as absorbed."""
+        self._linear(name, args, kwargs)
+        constant = self._constant(f, name, inplace, args, kwargs) if name in ADDITIVE and not self.paired else None
+        out = self.note(f(*args, **kwargs))
+        written = args[0] if name == "__setitem__" else out
+        if name == "__setitem__":
+            self.note(written)
+        if constant is not None and isinstance(written, Tensor) and written.requires_grad:
+            self.absorbs(written, constant, self.where(), name)
+        return out
+
+    def _linear(self, name: str, args: Any, kwargs: dict[str, Any]) -> None:
+        """Some operations are linear only with some arguments."""
+        if name == "embedding_bag" and (kwargs.get("mode") == "max" or "max" in args):
+            raise NotApplicable(f"A rule needs embedding_bag with mode sum or mean; {self.place()} calls it with max.")
+        if name == "grid_sample" and (args[1] if len(args) > 1 else kwargs["grid"]).requires_grad:
+            raise NotApplicable(f"A rule needs grid_sample with a grid that does not depend on the point; that in {self.place()} does.")
+
+    def _constant(self, f: Any, name: str, inplace: bool, args: Any, kwargs: dict[str, Any]) -> Tensor | None:
+        """What the operation gives where all live values are zero; None where that is nothing."""
+        if not any(_adds(a, name) for a in _flat(args)) and not kwargs.get("value"):
+            return None
+        zero = [_zeroed(a) for a in args]
+        with torch.no_grad():
+            if name == "__setitem__" or inplace:
+                zero[0] = zero[0].clone()
+            out = f(*zero, **{k: _zeroed(v) for k, v in kwargs.items()})
+        return zero[0] if name == "__setitem__" else out
+
+    def absorbs(self, out: Tensor, amount: Tensor, where: str, name: str) -> Tensor:
+        """Enters the relevance of the constant part of `out` in the ledger once it is known."""
+        if out.requires_grad and not self.paired:
+            held = amount.detach()
+            out.register_hook(lambda g: self.ledger.add(where, name, by_row(held, g, self.rows)))
+        return out
+
+    def ruled(self, f: Any, name: str, args: Any, kwargs: dict[str, Any]) -> Any:
+        """The operation by its rule."""
+        if name == "batch_norm":
+            return self.batch_norm(f, args, kwargs)
+        f, name, args, kwargs = self._spelled(f, name, args, kwargs)
+        kind = KIND.get(name)
+        if name in TWINS and not (name == "div" and self._divides_by_constant(args)):
+            return self._twin(f, name, args, kwargs)
+        if name == "div":
+            return f(*args, **kwargs)
+        if kind is None:
+            return self._unknown(f, name, args, kwargs)
+        if kind in ("pointwise", "scale", "softmax", "max") and any(t.requires_grad for t in tensors(args[1:], kwargs)):
+            return self._composed(f, name, args, kwargs)
+        return self.apply(Call(self, f, name, kind, args, kwargs))
+
+    def _spelled(self, f: Any, name: str, args: Any, kwargs: dict[str, Any]) -> tuple[Any, str, Any, dict[str, Any]]:
+        """Other spellings of an operation: x @ W is linear(x, W'), max(a, b) is maximum, torch.instance_norm has its arguments in another order."""
+        if name in ("matmul", "mm") and not self.paired and not kwargs and args[1].dim() == 2 and not args[1].requires_grad:
+            return F.linear, "linear", (args[0], args[1].mT), {}
+        if name in ("max", "min") and len(args) > 1 and isinstance(args[1], Tensor):
+            return getattr(torch, f"{name}imum"), f"{name}imum", args, kwargs
+        if name == "instance_norm" and not isinstance(f, types.FunctionType):
+            x, w, b, mean, var, *rest = args
+            return F.instance_norm, name, (x, mean, var, w, b, *rest[:3]), kwargs
+        return f, name, args, kwargs
+
+    def _divides_by_constant(self, args: Any) -> bool:
+        return not (isinstance(args[1], Tensor) and (args[1].requires_grad or self.paired))
+
+    def _twin(self, f: Any, name: str, args: Any, kwargs: dict[str, Any]) -> Any:
+        """The fused value, the twin's gradient."""
+        out = self.inside(TWINS[name], *args, **kwargs)
+        if isinstance(out, tuple) or not out.requires_grad:
+            return out
+        with torch.no_grad():
+            value = f(*args, **kwargs)
+        return keep(value, lambda g: (g,), out)
+
+    def _composed(self, f: Any, name: str, args: Any, kwargs: dict[str, Any]) -> Any:
+        if name == "pow" and isinstance(args[1], Tensor):
+            return self.inside(lambda a, b: (b * a.log()).exp(), *args)
+        if name == "rdiv":
+            return self.inside(lambda a, b: b * a.reciprocal(), *args)
+        raise NotApplicable(f"A rule for {name!r} needs parameters that do not depend on the point; in {self.place()} they do. Use a method without rules, or a later layer (at=...).")
+
+    def _unknown(self, f: Any, name: str, args: Any, kwargs: dict[str, Any]) -> Any:
+        """A Python function of torch is opened; another operation may run if nothing of it is differentiated."""
+        call = Call(self, f, name, "unknown", args, kwargs)
+        rule = next((r for chosen, r in self.rules.over if chosen(call)), None)
+        if rule is not None:
+            self.changed += 1
+            return rule(call)
+        if isinstance(f, types.FunctionType):
+            return self.inside(opened(f), *args, **kwargs)
+        out = f(*args, **kwargs)
+        if not any(t.requires_grad for t in tensors((out,))):
+            return out
+        return self.unruled(name, args, out)
+
+    def unruled(self, name: str, args: Any, out: Any) -> Any:
+        """What picks values by their size is linear once it has picked; anything else is refused."""
+        if name in PICKS:
+            return out
+        raise NotApplicable(f"There is no rule for the operation {name!r} in {self.place()}. Give one (over=...), or use a method without rules, such as integrated-gradients.")
+
+    def apply(self, c: Call) -> Tensor:
+        """Runs a call by the rule that is meant for it."""
+        if c.kind == "weights" and c.bound[1].requires_grad:
+            c.kind = "product"
+        rule = self.rules.of(c)
+        self.changed += rule is not plain
+        out = rule(c)
+        if c.kind == "weights":
+            self._tag(c, out)
+        return out
+
+    def _tag(self, c: Call, out: Tensor) -> None:
+        """Marks an output as one of a weighted operation, so that a BatchNorm or an activation after it finds what it belongs to."""
+        if out.grad_fn is not None:
+            self.weighted.add(out.grad_fn)
+            self.tags[out.grad_fn] = c
+
+    def batch_norm(self, f: Any, args: Any, kwargs: dict[str, Any]) -> Tensor:
+        """A fixed scale and shift; after a linear operation under a rule, one with it."""
+        n = Norm.of(f, args, kwargs)
+        if n.training:
+            raise NotApplicable(f"A rule needs batch_norm in eval mode; in {self.place()} it normalizes by the batch, which mixes the rows. Call model.eval().")
+        made = self.tags.get(n.x.grad_fn)
+        if made is None or not self.rules.fold or self.rules.of(made) is plain:
+            out = n.run(n.x)
+            return self.absorbs(out, n.shift(n.x), self.where(), "batch_norm")
+        c = Folded(made, n)
+        out = self.rules.of(c)(c)
+        self._tag(c, out)
+        return out
+
+
+def _flat(args: Any) -> Iterator[Any]:
+    for a in args:
+        if isinstance(a, (tuple, list)):
+            yield from _flat(a)
+        else:
+            yield a
+
+
+def _adds(a: Any, name: str) -> bool:
+    """Whether an argument of an additive operation is a constant that may be added."""
+    if isinstance(a, Tensor):
+        return not a.requires_grad and a.is_floating_point()
+    return isinstance(a, (int, float)) and not isinstance(a, bool) and bool(a) and name in ("add", "sub", "rsub", "masked_fill", "where", "fill", "__setitem__")
+
+
+def _zeroed(a: Any) -> Any:
+    if isinstance(a, Tensor):
+        return torch.zeros_like(a) if a.requires_grad else a
+    return type(a)(_zeroed(v) for v in a) if type(a) in (tuple, list) else a

@@ -1,0 +1,97 @@
+"""Rules on operations: relevance is conserved or accounted for, values are kept, and what is not seen is refused by name."""
+
+import pytest
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from models import made, normal
+from pellucid.backends import wrap
+from pellucid.core._kept import safe
+from pellucid.core.errors import NotApplicable
+from pellucid.core.question import ask
+from pellucid.core.rules import Rules
+
+
+def identity(c):
+    ratio = safe(c.output()) / safe(c.args[0].detach())
+    return c.keep(c.output(), lambda g: (g * ratio,), c.args[0], conserves=True)
+
+
+CONSERVING = Rules(weights=lambda c: c.native(), pointwise=identity, scale=lambda c: c.output())
+
+
+class Functional(nn.Module):
+    """Functional and in-place activations, BatchNorm after a convolution and by itself, residual sums in place."""
+
+    def __init__(self):
+        super().__init__()
+        self.a, self.n, self.b, self.m, self.f = nn.Conv2d(3, 8, 3, bias=False), nn.BatchNorm2d(8), nn.Conv2d(8, 8, 3, padding=1), nn.BatchNorm2d(8), nn.Linear(8, 3)
+        for norm in (self.n, self.m):
+            nn.init.uniform_(norm.bias, -1, 1)
+            nn.init.uniform_(norm.running_var, 0.5, 2)
+
+    def forward(self, x):
+        y = F.relu(self.n(self.a(x)), inplace=True)
+        y = y + F.relu6(self.b(F.max_pool2d(y, 3, 1, 1)))
+        y += self.m(F.silu(y)) * 0.5
+        return self.f(y.mean((2, 3)))
+
+
+@pytest.mark.parametrize("at", [None, "a", "b"])
+def test_relevance_and_what_was_absorbed_make_up_the_answer(at):
+    q = ask(wrap(made(Functional)), normal(4, 3, 9, 9), [0, 1, 2, 0], at=at).with_rules(CONSERVING)
+    relevance = (safe(q.point) * q.grad()).flatten(1).sum(1)
+    absorbed = q.absorbed()
+    torch.testing.assert_close(relevance + sum(absorbed.values()), q.target_values(), rtol=1e-10, atol=1e-12)
+    assert min(float(v.abs().max()) for v in absorbed.values()) > 1e-4
+    assert q.engine.by_row
+
+
+class Odd(nn.Module):
+    def __init__(self, f):
+        super().__init__()
+        self.a, self.f, self.b = nn.Linear(4, 4), f, nn.Linear(4, 2)
+
+    def forward(self, x):
+        return self.b(self.f(self.a(x)))
+
+
+class Hidden(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, x):
+        return x * 2
+
+    @staticmethod
+    def backward(ctx, g):
+        return g * 2
+
+
+@pytest.mark.parametrize(
+    ("f", "named"),
+    [(lambda x: torch.cumprod(x, -1), "cumprod"), (Hidden.apply, "HiddenBackward"), (lambda x: torch.cdist(x, x + 1), "cdist")],
+    ids=["no rule", "autograd.Function", "cdist"],
+)
+def test_what_has_no_rule_is_refused_by_name(f, named):
+    net = made(lambda: Odd(f))
+    q = ask(wrap(net), normal(4, 4), 0).with_rules(CONSERVING)
+    with pytest.raises(NotApplicable, match=named):
+        q.grad()
+
+
+def test_training_batch_norm_is_refused():
+    net = made(Functional)
+    net.n.train()
+    with pytest.warns(UserWarning, match="training"):
+        q = ask(wrap(net), normal(4, 3, 9, 9), 0).with_rules(CONSERVING)
+    with pytest.raises(NotApplicable, match="batch_norm in eval mode; in module 'n'"):
+        q.grad()
+
+
+def test_a_second_derivative_raises():
+    from pellucid.core._kept import keep
+
+    x = normal(3).requires_grad_()
+    (g,) = torch.autograd.grad(keep(x * x, lambda g: (g,), x).square().sum(), x, create_graph=True)
+    with pytest.raises(RuntimeError, match="once_differentiable"):
+        g.sum().backward()
