@@ -110,6 +110,13 @@ class Question:
         new.engine.inherit(self.engine)
         return new
 
+    def with_baseline(self, baseline: Any) -> "Question":
+        """The same against another baseline, on the same account."""
+        new = self._new(baseline=baseline)
+        new.engine.inherit(self.engine)
+        new.engine.out, new.engine.fx = self.engine.out, self.engine.fx
+        return new
+
     def at_layer(self, at: Any) -> "Question":
         """The same at another place, on the same account."""
         new = self._new(places=as_places(at, self.model), moved=None)
