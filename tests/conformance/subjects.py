@@ -14,6 +14,8 @@ from pellucid.core.target import Neuron
 
 QUICK = {"samples": 4}
 """Parameters that only cost time."""
+QUICK_OF = {"guided-integrated-gradients": {"steps": 12}, "blur-integrated-gradients": {"steps": 12}}
+"""The same for one method alone."""
 
 PLACES = ("input", "layer", "neuron")
 SUBJECTS = subjects()
@@ -22,7 +24,7 @@ SUBJECTS = subjects()
 def quick(name: str, **parameters: Any) -> Method:
     """A method of the catalogue as it comes, less what only costs time."""
     known = {f.name for f in catalogue.entries("methods")[name].fields}
-    return catalogue.make("methods", name, **{k: v for k, v in QUICK.items() if k in known} | parameters)
+    return catalogue.make("methods", name, **{k: v for k, v in QUICK.items() if k in known} | QUICK_OF.get(name, {}) | parameters)
 
 
 def variants() -> dict[str, Method]:

@@ -1,6 +1,7 @@
 """Attribution methods. To add one: write one file, add one line here."""
 
 from .grad_cam import GradCAM as GradCAM
+from .guided_integrated_gradients import GuidedIntegratedGradients as GuidedIntegratedGradients
 from .input_x_gradient import InputXGradient as InputXGradient
 from .integrated_gradients import IntegratedGradients as IntegratedGradients
 from .occlusion import Occlusion as Occlusion
