@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from conformance.subjects import METHODS, PLACES, SUBJECTS, VARIANTS, explained, looks_at_a_grid, question
+from conformance.subjects import METHODS, PLACES, SUBJECTS, VARIANTS, explained, home, looks_at_a_grid, question
 from models import made, normal
 from pellucid.backends import wrap
 from pellucid.core.card import Needs
@@ -37,7 +37,8 @@ def _check(e, q, method):
 @variants
 @places
 def test_shape_and_finiteness(name, place):
-    method, subject = VARIANTS[name], SUBJECTS["pictures"]
+    method = VARIANTS[name]
+    subject = home(method.name)
     e = explained(method, subject, place)
     _check(e, question(subject, place), method)
     assert sum(float(v.abs().sum()) for v in leaves(e.values)) > 0, "an answer of nothing but zeros passes every test"
@@ -60,7 +61,7 @@ def test_every_kind_of_network(name, place, subject):
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16], ids=["float32", "bfloat16", "float16"])
 def test_other_precisions(name, place, dtype):
     """16-bit networks are answered, near to what float64 says."""
-    s, method = SUBJECTS["pictures"], METHODS[name]
+    s, method = home(name), METHODS[name]
     e = explained(method, s, place, model=wrap(s.net(dtype)))
     _check(e, question(s, place, model=wrap(s.net(dtype))), method)
     exact = explained(method, s, place).values
@@ -86,16 +87,16 @@ def test_a_plain_callable_is_answered_or_refused_by_what_the_card_needs(name):
 @methods
 def test_a_layer_of_the_users_own(name):
     """A layer is given by name or as the module itself."""
-    s = SUBJECTS["pictures"]
+    s = home(name)
     net = s.net()
-    by_name, by_module = (METHODS[name](question(s, model=wrap(net), at=at)).values for at in ("a", net.a))
+    by_name, by_module = (METHODS[name](question(s, model=wrap(net), at=at)).values for at in (s.layer, net.get_submodule(s.layer)))
     assert torch.equal(by_name, by_module)
 
 
 @methods
 def test_values_are_the_methods_alone(name):
     """The user's tensors are neither handed out nor changed: writing into values touches no input."""
-    s = SUBJECTS["pictures"]
+    s = home(name)
     x = normal(3, 2, 6, 6)
     e = METHODS[name](question(dataclass_with(s, x)))
     e.values.fill_(7)

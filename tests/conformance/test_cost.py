@@ -4,28 +4,28 @@ import re
 
 import pytest
 
-from conformance.subjects import METHODS, PLACES, SUBJECTS, with_
+from conformance.subjects import METHODS, PLACES, home, with_
 from models import Counting
 from pellucid.backends import wrap
 from pellucid.core.planner import Plan
 from pellucid.core.question import ask
 from pellucid.core.target import Neuron
 
-S = SUBJECTS["pictures"]
 methods = pytest.mark.parametrize("name", METHODS)
 places = pytest.mark.parametrize("place", PLACES)
 
 
 def counted(method, place, **changes):
     """The explanation's cost, and the rows that the model itself counted."""
-    net = Counting(S.net())
+    s = home(method.name)
+    net = Counting(s.net())
     model = wrap(net)
-    model.layers(S.x)  # finding the layers takes one row, once a model
+    model.layers(s.x)  # finding the layers takes one row, once a model
     net.tally.rows = 0
-    target = Neuron("inner." + S.unit[0], S.unit[1]) if place == "neuron" else [0, 1, 2]
-    at = "inner." + S.layer if place == "layer" else None
+    target = Neuron("inner." + s.unit[0], s.unit[1]) if place == "neuron" else [0, 1, 2]
+    at = "inner." + s.layer if place == "layer" else None
     asked = {"target": target, "at": at, "batch_size": 2, "ids": ("p", "q", "r")} | changes
-    return method(ask(model, S.x, **asked)).cost, net.tally.rows
+    return method(ask(model, s.x, **asked)).cost, net.tally.rows
 
 
 @methods

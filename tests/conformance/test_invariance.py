@@ -5,7 +5,7 @@ import dataclasses
 import pytest
 import torch
 
-from conformance.subjects import METHODS, PLACES, SUBJECTS, question
+from conformance.subjects import METHODS, PLACES, SUBJECTS, home, looks_at_a_grid, question
 from models import take
 from pellucid.backends import wrap
 from pellucid.core.planner import Plan
@@ -13,27 +13,26 @@ from pellucid.core.tree import leaves
 
 methods = pytest.mark.parametrize("name", METHODS)
 places = pytest.mark.parametrize("place", PLACES)
-S = SUBJECTS["pictures"]
 CLOSE = {"rtol": 1e-9, "atol": 1e-12}
 
 
 @methods
 @places
 def test_batch_size(name, place):
-    want = METHODS[name](question(S, place, batch_size=8)).values
+    want = METHODS[name](question(home(name), place, batch_size=8)).values
     assert want.abs().max() > 1e-6
     for size in (1, 2, None):
-        torch.testing.assert_close(METHODS[name](question(S, place, batch_size=size)).values, want, **CLOSE)
+        torch.testing.assert_close(METHODS[name](question(home(name), place, batch_size=size)).values, want, **CLOSE)
 
 
 @methods
 @places
 def test_order_of_rows(name, place):
-    whole = METHODS[name](question(S, place)).values
+    whole = METHODS[name](question(home(name), place)).values
     order = torch.tensor([2, 0, 1])
     ids = tuple("pqr"[i] for i in order)
     targets = {} if place == "neuron" else {"target": order.tolist()}
-    turned = METHODS[name](question(take(S, order), place, ids=ids, **targets)).values
+    turned = METHODS[name](question(take(home(name), order), place, ids=ids, **targets)).values
     torch.testing.assert_close(turned, whole[order], **CLOSE)
     assert not torch.equal(whole[0], whole[1])
 
@@ -42,8 +41,8 @@ def test_order_of_rows(name, place):
 @places
 @pytest.mark.parametrize("subject", ["pictures", "two inputs", "words"])
 def test_each_row_alone(name, place, subject):
-    s = SUBJECTS[subject]
-    if name == "grad-cam" and subject != "pictures":
+    s = home(name) if subject == "pictures" else SUBJECTS[subject]
+    if looks_at_a_grid(METHODS[name]) and subject != "pictures":
         pytest.skip("refused: see test_answers")
     whole = leaves(METHODS[name](question(s, place)).values)
     for i in range(3):
@@ -56,19 +55,19 @@ def test_each_row_alone(name, place, subject):
 @methods
 @places
 def test_same_seed_same_bits(name, place):
-    model = wrap(S.net())
-    one, two = (METHODS[name](question(S, place, model=model, batch_size=4)) for _ in range(2))
+    model = wrap(home(name).net())
+    one, two = (METHODS[name](question(home(name), place, model=model, batch_size=4)) for _ in range(2))
     assert torch.equal(one.values, two.values)
     assert one.cost.plan == two.cost.plan
-    again = METHODS[name](question(S, place, batch_size=4))
+    again = METHODS[name](question(home(name), place, batch_size=4))
     assert torch.equal(one.values, again.values), "another model of the same weights"
 
 
 @methods
 @places
 def test_a_recorded_plan_gives_the_same_bits(name, place):
-    e = METHODS[name](question(S, place, batch_size=None))
-    again = METHODS[name](question(S, place, batch_size=Plan.parse(e.cost.plan)))
+    e = METHODS[name](question(home(name), place, batch_size=None))
+    again = METHODS[name](question(home(name), place, batch_size=Plan.parse(e.cost.plan)))
     assert torch.equal(e.values, again.values)
     assert again.cost.plan == e.cost.plan
     assert (again.cost.forward_rows, again.cost.backward_rows) == (e.cost.forward_rows, e.cost.backward_rows)
@@ -76,7 +75,7 @@ def test_a_recorded_plan_gives_the_same_bits(name, place):
 
 @methods
 def test_only_methods_that_say_so_depend_on_the_seed(name):
-    one, two = (METHODS[name](question(S, seed=seed)).values for seed in (0, 1))
+    one, two = (METHODS[name](question(home(name), seed=seed)).values for seed in (0, 1))
     assert torch.equal(one, two) is not METHODS[name].card.random
 
 
@@ -87,7 +86,7 @@ def test_only_methods_that_say_so_depend_on_the_baseline(name):
         method = dataclasses.replace(method, against_baseline=True)
     if method.card.wraps:
         method = dataclasses.replace(method, method="integrated-gradients")
-    one, two = (method(question(S, baseline=b)) for b in (0, 0.5))
+    one, two = (method(question(home(name), baseline=b)) for b in (0, 0.5))
     assert torch.equal(one.values, two.values) is not method.card.baseline
     assert (one.baseline, two.baseline) == (("0", "0.5") if method.card.baseline else ("none", "none"))
 
@@ -95,6 +94,6 @@ def test_only_methods_that_say_so_depend_on_the_baseline(name):
 @methods
 def test_noise_belongs_to_the_row_and_not_to_its_place(name):
     """Without names the rows are numbered, so that a random method draws otherwise for them."""
-    named, other = (METHODS[name](question(S, ids=ids)).values for ids in (("p", "q", "r"), ("p", "x", "r")))
+    named, other = (METHODS[name](question(home(name), ids=ids)).values for ids in (("p", "q", "r"), ("p", "x", "r")))
     assert torch.equal(named[0], other[0])
     assert torch.equal(named[1], other[1]) is not METHODS[name].card.random

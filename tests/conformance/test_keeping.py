@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from conformance.subjects import METHODS, PLACES, SUBJECTS, explained
+from conformance.subjects import METHODS, PLACES, SUBJECTS, explained, home
 from pellucid.core.explanation import Explanation
 from pellucid.core.tree import leaves
 
@@ -25,7 +25,7 @@ def same(a, b):
 @places
 @pytest.mark.parametrize("suffix", [".safetensors", ".json"])
 def test_round_trip(name, place, suffix, tmp_path):
-    e = explained(METHODS[name], SUBJECTS["pictures"], place)
+    e = explained(METHODS[name], home(name), place)
     path = e.save(tmp_path / f"kept{suffix}")
     back = Explanation.load(path)
     same(e, back)

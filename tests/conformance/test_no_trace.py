@@ -8,8 +8,8 @@ import pytest
 import torch
 from torch import nn
 
-from conformance.subjects import METHODS, PLACES, SUBJECTS, question
-from models import Raising, Stubborn, made
+from conformance.subjects import METHODS, PLACES, home, question
+from models import Raising, Stubborn, made, normal
 from pellucid.backends import wrap
 from pellucid.core.errors import Cancelled, ModelError, UsageError
 from pellucid.core.progress import watching
@@ -17,7 +17,6 @@ from pellucid.core.tree import leaves
 
 methods = pytest.mark.parametrize("name", METHODS)
 places = pytest.mark.parametrize("place", PLACES)
-S = SUBJECTS["pictures"]
 
 
 class Snapshot:
@@ -58,9 +57,9 @@ class Snapshot:
 @places
 @pytest.mark.parametrize("batch_size", [2, None], ids=["fixed", "measured"])
 def test_after_an_answer(name, place, batch_size):
-    net = S.net()
-    before = Snapshot(net, S.x)
-    METHODS[name](question(S, place, model=wrap(net), batch_size=batch_size))
+    net = home(name).net()
+    before = Snapshot(net, home(name).x)
+    METHODS[name](question(home(name), place, model=wrap(net), batch_size=batch_size))
     before.check()
 
 
@@ -69,12 +68,12 @@ def test_after_an_answer(name, place, batch_size):
 @pytest.mark.parametrize("after", [0, 2])
 def test_after_the_model_raised(name, place, after):
     """In the first forward, or in the middle of the work: the model's own words come back, and nothing else stays."""
-    net = Raising(S.net(), after)
-    before = Snapshot(net, S.x)
-    at = "inner." + S.layer if place == "layer" else None
-    target = _neuron(S) if place == "neuron" else [0, 1, 2]
+    net = Raising(home(name).net(), after)
+    before = Snapshot(net, home(name).x)
+    at = "inner." + home(name).layer if place == "layer" else None
+    target = _neuron(home(name)) if place == "neuron" else [0, 1, 2]
     with pytest.raises(ModelError, match="the model is tired"):
-        METHODS[name](question(S, model=wrap(net), batch_size=1, at=at, target=target))
+        METHODS[name](question(home(name), model=wrap(net), batch_size=1, at=at, target=target))
     before.check()
 
 
@@ -83,13 +82,13 @@ def test_after_the_model_raised(name, place, after):
 def test_a_network_that_cannot_be_copied(name, place):
     """It is run itself: the same values, and no trace, also when it is stopped half way."""
     net = made(Stubborn)
-    net.inner.load_state_dict(S.net().state_dict())
-    before = Snapshot(net, S.x)
+    net.inner = home(name).net()
+    before = Snapshot(net, home(name).x)
     model = wrap(net)
-    asked = {"model": model, "at": "inner." + S.layer if place == "layer" else None, "target": _neuron(S) if place == "neuron" else [0, 1, 2], "batch_size": 2}
-    e = METHODS[name](question(S, **asked))
+    asked = {"model": model, "at": "inner." + home(name).layer if place == "layer" else None, "target": _neuron(home(name)) if place == "neuron" else [0, 1, 2], "batch_size": 2}
+    e = METHODS[name](question(home(name), **asked))
     before.check()
-    want = METHODS[name](question(S, place, batch_size=2))
+    want = METHODS[name](question(home(name), place, batch_size=2))
     assert torch.equal(e.values, want.values)
     assert any("under a lock" in n for n in e.provenance["notes"])
 
@@ -99,21 +98,21 @@ def test_a_network_that_cannot_be_copied(name, place):
 
     told = []
     with pytest.raises(Cancelled), watching(stop):
-        METHODS[name](question(S, **asked))
+        METHODS[name](question(home(name), **asked))
     before.check()
-    assert torch.equal(METHODS[name](question(S, **asked)).values, want.values)
+    assert torch.equal(METHODS[name](question(home(name), **asked)).values, want.values)
 
 
 @methods
 def test_copies_are_given_back(name):
     """The same copies serve question after question, also after one that failed; none is kept by an explanation."""
-    model = wrap(S.net())
-    e = METHODS[name](question(S, model=model))
+    model = wrap(home(name).net())
+    e = METHODS[name](question(home(name), model=model))
     first = set(model._idle[False])
     assert 1 <= len(first) <= 2
     with pytest.raises(UsageError, match="9"):
-        METHODS[name](question(S, model=model, target=9))
-    METHODS[name](question(S, model=model))
+        METHODS[name](question(home(name), model=model, target=9))
+    METHODS[name](question(home(name), model=model))
     assert set(model._idle[False]) == first
     assert not model._idle[True]
     assert e.question.engine._runners == {}
@@ -129,14 +128,14 @@ def _neuron(s):
 @pytest.mark.filterwarnings("ignore:.*training mode")
 def test_in_training_mode_with_gradients_and_hooks_of_the_users(name):
     """A user in the middle of training keeps what was there: modes, batch statistics, gradients, hooks, frozen weights."""
-    net = made(S.build).train()
+    net = made(home(name).build).train()
     net.a.eval()
     net.b.weight.requires_grad_(False)
-    net(S.x).sum().backward()
+    net(home(name).x).sum().backward()
     net.stem.register_forward_hook(lambda m, i, o: None)
     grads = [None if p.grad is None else p.grad.clone() for p in net.parameters()]
-    before = Snapshot(net, S.x)
-    METHODS[name](question(S, model=wrap(net)))
+    before = Snapshot(net, home(name).x)
+    METHODS[name](question(home(name), model=wrap(net)))
     before.check()
     assert all(p.grad is None if g is None else torch.equal(p.grad, g) for p, g in zip(net.parameters(), grads, strict=True))
 
@@ -146,23 +145,23 @@ def test_inputs_that_ask_for_gradients(name):
     """A leaf of the user's graph is read, never written to, and gets no gradient."""
     import dataclasses
 
-    x = S.x.clone().requires_grad_()
-    e = METHODS[name](question(dataclasses.replace(S, x=x)))
+    x = home(name).x.clone().requires_grad_()
+    e = METHODS[name](question(dataclasses.replace(home(name), x=x)))
     assert x.grad is None
     assert x.requires_grad
     assert not e.values.requires_grad
-    assert torch.equal(e.values, METHODS[name](question(S)).values)
+    assert torch.equal(e.values, METHODS[name](question(home(name))).values)
 
 
 @methods
 def test_inside_the_users_no_grad_and_inference_mode(name):
-    want = METHODS[name](question(S)).values
+    want = METHODS[name](question(home(name))).values
     with torch.no_grad():
-        assert torch.equal(METHODS[name](question(S)).values, want)
+        assert torch.equal(METHODS[name](question(home(name))).values, want)
         assert not torch.is_grad_enabled()
-    model = wrap(S.net())
+    model = wrap(home(name).net())
     with torch.inference_mode():
-        got = METHODS[name](question(S, model=model)).values
+        got = METHODS[name](question(home(name), model=model)).values
     assert torch.equal(got.clone(), want)
 
 
@@ -174,7 +173,7 @@ def test_the_snapshot_sees_what_it_should():
     faults = [hook, lambda net, x: net.a.train(), lambda net, x: net.a.weight.data.add_(1), lambda net, x: net(x).sum().backward(), lambda net, x: torch.rand(1),
               lambda net, x: x.add_(1), lambda net, x: net.a.weight.requires_grad_(False), lambda net, x: setattr(net, "_left", 1)]
     for fault in faults:
-        net, x = nn.Sequential(), S.x.clone()
+        net, x = nn.Sequential(), normal(3, 2, 6, 6)
         net.add_module("a", nn.Conv2d(2, 2, 1).double().eval())
         before = Snapshot(net, x)
         fault(net, x)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from ..core.card import Needs
 from ..core.errors import NotApplicable
 from ..core.model import LayerInfo
 from ..core.question import Question
@@ -23,27 +24,51 @@ class Grid:
     skip: int = 0
 
     def planes(self, h: Tensor) -> Tensor:
-        """(B, C, height, width) of a layer's value."""
+        """(B, C, height, width) of a layer's value: a view, so that writing into it writes into `h`."""
         if self.kind == "channels first":
             return h
         if self.kind == "channels last":
             return h.permute(0, 3, 1, 2)
-        return h[:, self.skip :].transpose(1, 2).reshape(len(h), -1, self.height, self.width)
+        return h[:, self.skip :].transpose(1, 2).unflatten(2, (self.height, self.width))
 
 
-def last_spatial(q: Question) -> LayerInfo:
-    """The last layer on the way to the target whose value still lies in space, and is not the whole answer itself."""
-    size = picture_size(q)
-    whole = q.model.output_shape(q.x)
-    found = None
+def last_spatial(q: Question, title: str) -> LayerInfo:
+    """The last layer on the way to the target whose value still lies in space, and is not the whole answer itself.
+
+    Where a class token sums up the picture, the other tokens of the last layers lead nowhere: of the layers as wide as the last
+    one, the last whose other tokens the target depends on is taken. That is tried with the first row, one gradient a layer.
+    """
+    found = _spatial(q)
+    if not found:
+        raise NotApplicable(f"{title} needs a layer with a spatial grid of at least 2 x 2 before the target; {q.model.name} has none on this input. Use integrated-gradients or occlusion.")
+    last, grid = found[-1]
+    if not grid.skip or Needs.GRADIENT not in q.model.can:
+        return last
+    row = q.take(torch.zeros(1, dtype=torch.long))
+    alike = (info for info, g in reversed(found) if g.skip and info.shape[-1:] == last.shape[-1:])  # type: ignore[index]
+    return next((info for info in alike if _alive(row, info.name, grid)), last)
+
+
+def _spatial(q: Question) -> list[tuple[LayerInfo, Grid]]:
+    """Every layer before the target that has a grid, in the order of the forward pass."""
+    size, whole = picture_size(q), q.model.output_shape(q.x)
+    found = []
     for info in q.model.layers(q.x):
         if q.engine.read is not None and info.name == q.engine.read.layer:
             break
-        if info.calls == 1 and info.shape is not None and grid_of(info.shape, size) is not None and info.shape != whole:
-            found = info
-    if found is None:
-        raise NotApplicable(f"Grad-CAM needs a layer with a spatial grid of at least 2 x 2 before the target; {q.model.name} has none on this input. Use integrated-gradients or occlusion.")
+        grid = grid_of(info.shape, size) if info.shape is not None else None
+        if info.calls == 1 and grid is not None and info.shape != whole:
+            found.append((info, grid))
     return found
+
+
+def _alive(row: Question, name: str, grid: Grid) -> bool:
+    """Whether the target depends on the grid's tokens there."""
+    try:
+        g = leaves(row.at_layer(name).grad())[0]
+    except NotApplicable:
+        return False
+    return bool(grid.planes(g).any())
 
 
 def picture_size(q: Question) -> tuple[int, int] | None:
@@ -81,6 +106,6 @@ def _tokens(n: int, picture: tuple[int, int]) -> Grid | None:
 
 
 def resized(maps: Tensor, size: tuple[int, int]) -> Tensor:
-    """(B, 1, h, w) maps at the size of the picture."""
+    """(B, C, h, w) maps at the size of the picture."""
     wide = maps.float() if maps.dtype in (torch.float16, torch.bfloat16) else maps
     return torch.nn.functional.interpolate(wide, size=size, mode="bilinear", align_corners=False).to(maps.dtype)
