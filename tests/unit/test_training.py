@@ -14,8 +14,9 @@ import pellucid as pel
 from models import made, normal
 from pellucid import training
 from pellucid.core.errors import UsageError
+from pellucid.training.dual_net import favourite_mask, masked_losses
 
-PICTURES, ROWS = 5, 4
+ROWS = 4
 
 
 def seeded(seed: int = 0) -> torch.Generator:
@@ -264,3 +265,235 @@ def test_deep_prior_is_the_mean_distance() -> None:
     torch.testing.assert_close(training.deep_attribution_prior(phi, prior, about), twin)
     with pytest.raises(UsageError, match="each of the 4 features"):
         training.deep_attribution_prior(phi, prior, about[:3])
+
+
+# LFI-CAM.
+
+
+def attending(seed: int = 0, channels: int = 8) -> training.LFICAM:
+    conv = lambda wide: (nn.Conv2d(wide, channels, 3, padding=1), nn.BatchNorm2d(channels), nn.ReLU())  # noqa: E731
+    trunk = lambda: nn.Sequential(*conv(1), *conv(channels), nn.MaxPool2d(2), *conv(channels))  # noqa: E731
+    head = lambda: nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(channels, 2))  # noqa: E731
+    parts = made(trunk, seed, torch.float32), made(head, seed, torch.float32)
+    return training.LFICAM(parts[0], channels, parts[1], generator=seeded(seed)).eval()
+
+
+def test_map_is_the_weighted_sum_of_channels() -> None:
+    net, x = attending().double(), normal(ROWS, 1, 8, 8)
+    logits, maps, importance = net(x)
+    h = net.trunk(x)
+    for b in range(ROWS):
+        scaled = (h[b] - h[b].min()) / (h[b].max() - h[b].min())
+        total = sum(importance[b, c] * scaled[c] for c in range(8))
+        torch.testing.assert_close(maps[b, 0], (total - total.min()) / (total.max() - total.min()))
+    torch.testing.assert_close(logits, net.head(h + maps * h))
+    torch.testing.assert_close(importance.sum(1), torch.ones(ROWS, dtype=torch.float64))
+    assert maps.shape == (ROWS, 1, 4, 4)
+    assert importance.std() > 1e-3
+
+
+def test_no_row_depends_on_its_neighbours() -> None:
+    net, x = attending().double(), normal(ROWS, 1, 8, 8)
+    for together, alone in zip(net(x), net(torch.cat([x[:1], 100 * x[1:]])), strict=True):
+        torch.testing.assert_close(together[0], alone[0])
+
+
+def test_the_loss_teaches_the_importances() -> None:
+    """The map carries its graph: without it the importance network would stay as it was drawn."""
+    net, x = attending().train(), normal(ROWS, 1, 8, 8, dtype=torch.float32)
+    F.cross_entropy(net(x).logits, torch.tensor([0, 1, 1, 0])).backward()
+    assert all(p.grad.abs().sum() > 1e-9 for p in net.parameters())
+
+
+def test_attention_of_nothing_is_nothing() -> None:
+    """A row on which every channel is constant has no map, and no division by zero."""
+    net = attending()
+    with torch.no_grad():
+        net.trunk[-3].weight.zero_()
+        out = net(normal(2, 1, 8, 8, dtype=torch.float32))
+    assert (out.map == 0).all()
+    assert all(t.isfinite().all() for t in out)
+    with pytest.raises(UsageError, match="needs pictures"):
+        training.LFICAM(nn.Flatten(), 8, nn.Identity(), generator=seeded())(normal(2, 1, 8, 8, dtype=torch.float32))
+
+
+def test_every_method_explains_it_too() -> None:
+    net, x = attending().double(), normal(2, 1, 8, 8)
+    e = pel.explain(pel.wrap(net), x, target=1, method="saliency", evidence="none")
+    z = x.clone().requires_grad_()
+    torch.testing.assert_close(e.values, torch.autograd.grad(net(z).logits[:, 1].sum(), z)[0].abs())
+
+
+# Dual net.
+
+
+def columns(n: int, seed: int) -> tuple[Tensor, Tensor]:
+    """Four classes by the products of signs of columns 1, 4 and 7 of ten: each alone says nothing.
+
+    The 3-dimensional XOR of Chen, Stern, Wainwright, Jordan 2017, arXiv:1707.01164, which Wojtas and Chen use in section 4.1.
+    """
+    g = seeded(seed)
+    corners = torch.tensor([[1.0, 1, 1], [1, 1, -1], [1, -1, 1], [-1, 1, 1]])
+    y = torch.randint(4, (n,), generator=g)
+    x = torch.randn(n, 10, generator=g)
+    x[:, [1, 4, 7]] = x[:, [1, 4, 7]] * 0.5**0.5 + corners[y] * (2 * torch.randint(2, (n, 1), generator=g) - 1)
+    return x, y
+
+
+def class_loss(out: Tensor, y: Tensor) -> Tensor:
+    return F.cross_entropy(out, y, reduction="none")
+
+
+def test_ranking_finds_the_three_features_of_xor() -> None:
+    x, y = columns(1024, 1)
+    before = torch.get_rng_state()
+    found = training.rank_features(x, y, 3, outputs=4, loss=class_loss, generator=seeded(), steps=250)
+    assert set(found.features.tolist()) == {1, 4, 7}
+    assert found.mask.nonzero()[:, 0].tolist() == [1, 4, 7]
+    assert found.importance[found.features].tolist() == sorted(found.importance[found.features].tolist(), reverse=True)
+    assert abs(found.importance.mean()) < 1e-6
+    fresh, labels = columns(500, 2)
+    said = found.operator(torch.cat([fresh * found.mask, found.mask.expand(500, -1)], 1)).argmax(1)
+    assert (said == labels).float().mean() > 0.6  # chance is 0.25; the best possible rule with these three, below 0.8
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_ranking_orders_by_what_features_explain() -> None:
+    """Of 3 a + 2 sign(b) + c they explain 9, 4 and 1 of the variance."""
+    x = torch.randn(600, 8, generator=seeded(3))
+    y = (3 * x[:, 5] + 2 * x[:, 2].sign() + x[:, 6])[:, None]
+    calls = [training.rank_features(x, y, 3, outputs=1, loss=lambda out, y: (out - y).square().mean(1), generator=seeded(5), steps=200) for _ in range(2)]
+    assert calls[0].features.tolist() == [5, 2, 6]
+    assert torch.equal(calls[0].importance, calls[1].importance)
+
+
+def test_masked_losses_are_those_of_every_mask_alone() -> None:
+    operator, x, y = made(lambda: nn.Linear(10, 4)), normal(6, 5), torch.tensor([0, 1, 2, 3, 0, 1])
+    masks = torch.tensor([[1.0, 0, 1, 0, 0], [0, 1, 1, 0, 0], [1, 0, 0, 0, 1]], dtype=torch.float64)
+    found = masked_losses(operator, x, y, masks, class_loss)
+    for m, one in zip(masks, found, strict=True):
+        torch.testing.assert_close(one, F.cross_entropy(operator(torch.cat([x * m, m.expand(6, -1)], 1)), y))
+
+
+def test_favourite_is_the_best_subset_of_a_known_selector() -> None:
+    """A selector that is a sum has its best subset at the smallest terms; a pair that helps only together is reached by a swap."""
+    cost = torch.tensor([3.0, -1, 2, -5, 0, -2])
+    mask = favourite_mask(lambda m: m @ cost[:, None], 3, torch.zeros(1, 6))
+    assert mask.nonzero()[:, 0].tolist() == [1, 3, 5]
+    pair = lambda m: m @ torch.tensor([-1.0, -0.9, -0.8, 0.5, 0, 0])[:, None] - 2 * m[:, :1] * m[:, 3:4]  # noqa: E731
+    assert favourite_mask(pair, 2, torch.zeros(1, 6), swaps=0).nonzero()[:, 0].tolist() == [0, 1]
+    assert favourite_mask(pair, 2, torch.zeros(1, 6)).nonzero()[:, 0].tolist() == [0, 3]
+
+
+def test_ranking_refuses() -> None:
+    x, y = columns(50, 0)
+    with pytest.raises(UsageError, match="a size below their number"):
+        training.rank_features(x, y, 10, outputs=4, loss=class_loss, generator=seeded())
+    with pytest.raises(UsageError, match="reduction='none'"):
+        training.rank_features(x, y, 3, outputs=4, loss=F.cross_entropy, generator=seeded())
+
+
+# They work: each lowers what it is for, at no loss of accuracy that anybody would see.
+
+
+def test_total_variation_prior_makes_digits_smooth() -> None:
+    digits = load_digits()
+    x, y = torch.tensor(digits.images, dtype=torch.float32)[:, None] / 16, torch.tensor(digits.target)
+    seen, unseen = slice(0, 1200), slice(1200, None)
+
+    def outcome(weight: float) -> tuple[float, float]:
+        g, net = seeded(), made(lambda: nn.Sequential(nn.Flatten(), nn.Linear(64, 64), nn.Softplus(), nn.Linear(64, 10)), 0, torch.float32)
+
+        def loss(_: int) -> Tensor:
+            i = torch.randint(1200, (64,), generator=g)
+            phi = training.expected_gradients(net, x[i], x[seen], y[i], generator=g)
+            return F.cross_entropy(net(x[i]), y[i]) + weight * training.total_variation(phi)
+
+        fitted(net, loss, 150, lr=5e-3)
+        with torch.no_grad():
+            phi = training.expected_gradients(net, x[unseen], x[seen], y[unseen], k=20, generator=g)
+            return (net(x[unseen]).argmax(1) == y[unseen]).float().mean().item(), training.total_variation(phi).item()
+
+    plain, smoothed = outcome(0.0), outcome(0.02)
+    assert plain[0] > 0.85
+    assert smoothed[0] > plain[0] - 0.02
+    assert smoothed[1] < 0.65 * plain[1]
+
+
+def test_fidelity_makes_a_model_linear_around_each_row() -> None:
+    """A hundred noisy rows that a network overfits: the penalty makes it a quarter as bent, and better on new rows."""
+    g = seeded()
+    truth = lambda z: torch.tanh(2 * z[:, 0]) + z[:, 1] * z[:, 2] / 2 + z[:, 3] / 2  # noqa: E731
+    x, new = torch.randn(100, 4, generator=g), torch.randn(1000, 4, generator=g)
+    y = truth(x) + 0.5 * torch.randn(100, generator=g)
+
+    def outcome(weight: float) -> tuple[float, float]:
+        g, net = seeded(), made(lambda: nn.Sequential(nn.Linear(4, 64), nn.ReLU(), nn.Linear(64, 64), nn.ReLU(), nn.Linear(64, 1)), 0, torch.float32)
+
+        def loss(_: int) -> Tensor:
+            i = torch.randint(100, (32,), generator=g)
+            return F.mse_loss(net(x[i])[:, 0], y[i]) + weight * training.expo_fidelity(net, x[i], scale=0.5, generator=g)
+
+        fitted(net, loss, 200)
+        with torch.no_grad():
+            return F.mse_loss(net(new)[:, 0], truth(new)).item(), training.expo_fidelity(net, new, scale=0.5, samples=40, generator=g).item()
+
+    plain, straight = outcome(0.0), outcome(10.0)
+    assert straight[1] < plain[1] / 3
+    assert straight[0] < plain[0]
+
+
+def test_deep_prior_learns_what_marks_important_features() -> None:
+    """8 of 60 columns count, and a noisy meta-feature marks them: 80 rows become enough to do better on new ones."""
+    g = seeded()
+    counts = torch.zeros(60).index_fill(0, torch.randperm(60, generator=g)[:8], 1)
+    about = torch.stack([counts + 0.3 * torch.randn(60, generator=g), torch.randn(60, generator=g)], 1)
+    x = torch.randn(1080, 60, generator=g)
+    y = torch.tanh(x) @ counts + 0.2 * torch.randn(1080, generator=g)
+
+    def outcome(weight: float) -> tuple[float, nn.Module]:
+        g = seeded()
+        both = nn.ModuleList(made(lambda n=n: nn.Sequential(nn.Linear(n, 32), nn.ReLU(), nn.Linear(32, 1)), 0, torch.float32) for n in (60, 2))
+
+        def loss(_: int) -> Tensor:
+            i = torch.randint(80, (32,), generator=g)
+            phi = training.expected_gradients(both[0], x[i], x[:80], pel.Output(), generator=g)
+            return F.mse_loss(both[0](x[i])[:, 0], y[i]) + weight * training.deep_attribution_prior(phi, both[1], about)
+
+        fitted(both, loss, 200, lr=5e-3)
+        with torch.no_grad():
+            return F.mse_loss(both[0](x[80:])[:, 0], y[80:]).item(), both[1]
+
+    (plain, _), (guided, prior) = outcome(0.0), outcome(1.0)
+    assert guided < 0.9 * plain
+    never_seen = prior(torch.tensor([[1.0, 0], [0, 0]]))[:, 0]
+    assert never_seen[0] > 3 * never_seen[1].clamp(min=0)
+
+
+def test_lfi_cam_looks_at_the_shape() -> None:
+    """A cross or a ring of 5 x 5 somewhere in noise of 12 x 12: of a map that knows nothing, 17% would lie on it."""
+    g = seeded()
+    shapes = torch.zeros(2, 5, 5)
+    shapes[0, 2], shapes[0, :, 2], shapes[1, [0, 4]], shapes[1, :, [0, 4]] = 1, 1, 1, 1
+    y, corner = torch.randint(2, (500,), generator=g), torch.randint(8, (500, 2), generator=g)
+    x, inside = 0.3 * torch.rand(500, 1, 12, 12, generator=g), torch.zeros(500, 12, 12)
+    for n, (i, j) in enumerate(corner.tolist()):
+        x[n, 0, i : i + 5, j : j + 5] += shapes[y[n]]
+        inside[n, i : i + 5, j : j + 5] = 1
+    net = attending()
+
+    def outcome() -> tuple[float, float]:
+        with torch.no_grad():
+            said = net.eval()(x[400:])
+        maps = F.interpolate(said.map, size=(12, 12), mode="bilinear")[:, 0]
+        return (said.logits.argmax(1) == y[400:]).float().mean().item(), ((maps * inside[400:]).sum() / maps.sum()).item()
+
+    def loss(_: int) -> Tensor:
+        i = torch.randint(400, (32,), generator=g)
+        return F.cross_entropy(net.train()(x[i]).logits, y[i])
+
+    untrained = outcome()
+    fitted(net, loss, 120)
+    trained = outcome()
+    assert trained[0] > 0.95
+    assert trained[1] > max(0.3, untrained[1] + 0.05)
