@@ -1,6 +1,7 @@
 """Training with explanations: closed forms, slow twins, gradients against finite differences, and small proofs that each one works."""
 
 import math
+import re
 from collections.abc import Callable
 
 import numpy as np
@@ -11,6 +12,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 import pellucid as pel
+from house.source import ROOT
+from house.test_docs import FENCE
 from models import made, normal
 from pellucid import training
 from pellucid.core.errors import UsageError
@@ -497,3 +500,20 @@ def test_lfi_cam_looks_at_the_shape() -> None:
     trained = outcome()
     assert trained[0] > 0.95
     assert trained[1] > max(0.3, untrained[1] + 0.05)
+
+
+@pytest.mark.slow
+def test_how_to_page_prints_what_it_shows(capsys: pytest.CaptureFixture[str]) -> None:
+    """Word for word, and the numbers within a twentieth: another processor may round its way to a neighbouring network."""
+    page = (ROOT / "docs" / "how-to" / "train-with-explanations.md").read_text(encoding="utf-8")
+    shown = "".join(re.findall(r"^```text\n(.*?)^```$", page, re.MULTILINE | re.DOTALL))
+    names: dict[str, object] = {"__name__": "page"}
+    with torch.random.fork_rng(devices=[]):
+        for block in FENCE.findall(page):
+            exec(block, names)
+    printed = capsys.readouterr().out
+    number = re.compile(r"\d+(?:\.\d+)?")
+    lines = len(shown.splitlines())
+    assert number.sub("", shown).splitlines() == number.sub("", printed).splitlines()[:lines]
+    assert [float(n) for n in number.findall(printed)][: len(number.findall(shown))] == pytest.approx([float(n) for n in number.findall(shown)], rel=0.05)
+    assert printed.splitlines()[lines:] in (["doubtful"], ["contradicted"])
