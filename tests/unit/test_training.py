@@ -213,6 +213,15 @@ def test_stability_of_a_linear_model() -> None:
     torch.testing.assert_close(training.expo_stability(bent, few, scale=0.3, samples=6, generator=seeded()), twin)
 
 
+def test_half_precision_models_are_fitted_in_single() -> None:
+    model, x = made(smooth), normal(ROWS, 5)
+    half = made(smooth, dtype=torch.bfloat16)
+    for penalty in (training.expo_fidelity, training.expo_1d_fidelity, training.expo_stability):
+        low, high = (penalty(m, z, scale=2.0, samples=20, generator=seeded()) for m, z in ((half, x.bfloat16()), (model, x)))
+        assert low.item() == pytest.approx(high.item(), rel=0.5)
+        assert low.isfinite()
+
+
 def test_expo_refuses_what_always_fits() -> None:
     model, x = linear(), normal(ROWS, 5)
     with pytest.raises(UsageError, match="7 or more, or use expo_1d_fidelity"):
@@ -287,6 +296,7 @@ def test_map_is_the_weighted_sum_of_channels() -> None:
     h = net.trunk(x)
     for b in range(ROWS):
         scaled = (h[b] - h[b].min()) / (h[b].max() - h[b].min())
+        torch.testing.assert_close(importance[b], net.importance((scaled * F.avg_pool2d(x[b], 2))[None])[0])
         total = sum(importance[b, c] * scaled[c] for c in range(8))
         torch.testing.assert_close(maps[b, 0], (total - total.min()) / (total.max() - total.min()))
     torch.testing.assert_close(logits, net.head(h + maps * h))
@@ -333,7 +343,7 @@ def test_every_method_explains_it_too() -> None:
 def columns(n: int, seed: int) -> tuple[Tensor, Tensor]:
     """Four classes by the products of signs of columns 1, 4 and 7 of ten: each alone says nothing.
 
-    The 3-dimensional XOR of Chen, Stern, Wainwright, Jordan 2017, arXiv:1707.01164, which Wojtas and Chen use in section 4.1.
+    The 3-dimensional XOR of Chen, Stern, Wainwright, Jordan 2017, arXiv:1707.01164, which Wojtas and Chen use.
     """
     g = seeded(seed)
     corners = torch.tensor([[1.0, 1, 1], [1, 1, -1], [1, -1, 1], [-1, 1, 1]])

@@ -15,7 +15,7 @@ def deep_attribution_prior(attributions: Tensor, prior: Callable[[Tensor], Tenso
     model's expected gradients. Afterwards prior(about) explains why features count, and speaks also of features never measured.
     Units: those of the attributions.
     Misleads when: the meta-features say nothing of importance: the penalty then only makes all attributions alike and small.
-    Source: Weinberger, Janizek, Lee 2020, arXiv:1912.10065, equation 3.
+    Source: Weinberger, Janizek, Lee 2020, arXiv:1912.10065.
     """
     expected = prior(about)
     if expected.numel() != attributions[0].numel():

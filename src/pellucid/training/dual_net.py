@@ -53,7 +53,7 @@ def rank_features(
     gradient at the favourite; its mean is taken off, for masks of one size teach nothing of letting all features in.
     Units: loss a feature; they rank, and sum to nothing in particular.
     Misleads when: too short: read the operator's loss. Features that stand in for one another share one place.
-    Source: Wojtas, Chen 2020, arXiv:2010.08973, section 3 and algorithm 1.
+    Source: Wojtas, Chen 2020, arXiv:2010.08973.
     """
     P = x.shape[1]
     if x.ndim != 2 or not 0 < size < P or masks < 8:

@@ -21,12 +21,13 @@ def expected_gradients(model: Callable[[Tensor], Tensor], x: Tensor, references:
     `target` is whatever Pellucid takes for one, read from the model's output: a class, (B,) labels, `Contrast(a, b)`, a callable.
     Units: the target's; in expectation the values of a row sum to f(x) minus the mean of f over the references.
     Misleads when: the references are few or unlike the data. Batch norm in training mode sees the points on the way: put it in eval mode.
-    Source: Erion, Janizek, Sturmfels, Lundberg, Lee 2021, arXiv:1906.10670, equation 4.
+    Source: Erion, Janizek, Sturmfels, Lundberg, Lee 2021, arXiv:1906.10670, the definition of expected gradients.
     """
     n, B = len(references), len(x)
     if references.shape[1:] != x.shape[1:] or not 1 <= k <= n:
         raise UsageError(f"Expected gradients need at least k references shaped like a row of x, {tuple(x.shape[1:])}; got k = {k} and references of shape {tuple(references.shape)}.")
-    drawn = references[shuffled(n, x, generator)[torch.arange(B * k, device=x.device) % n]].to(x).reshape(B, k, *x.shape[1:])
+    order = shuffled(n, references, generator)
+    drawn = references[order[torch.arange(B * k, device=order.device) % n]].to(x).reshape(B, k, *x.shape[1:])
     cells = torch.arange(k, device=x.device, dtype=x.dtype)
     t = ((cells + uniform((B, k), x, generator)) / k).reshape(B, k, *(1,) * (x.ndim - 1))
     way = x[:, None] - drawn

@@ -25,7 +25,7 @@ class LFICAM(nn.Module):
     reads A (1 + M). All of it learns from the task's own loss. Scaling is by row: no row's map depends on its neighbours.
     Units: none; maps and importances compare within a row.
     Misleads when: the head would answer as well without the map: then nothing teaches it. Compare the accuracy with M = 0.
-    Source: Lee, Park, Oh, Kwak 2021, arXiv:2105.00937, section 3.
+    Source: Lee, Park, Oh, Kwak 2021, arXiv:2105.00937.
     """
 
     def __init__(self, trunk: nn.Module, channels: int, head: nn.Module, *, generator: torch.Generator) -> None:
