@@ -20,6 +20,8 @@ QUICK = {"samples": 4}
 QUICK_OF = {"guided-integrated-gradients": {"steps": 12}, "blur-integrated-gradients": {"steps": 12}}
 """The same for one method alone."""
 
+PICTURES = ("blur-integrated-gradients", "xrai", "guided-grad-cam")
+"""Methods that need a picture as input."""
 PLACES = ("input", "layer", "neuron")
 SUBJECTS = subjects()
 
@@ -43,6 +45,22 @@ class Pooled(nn.Module):
 
 HOMES = {"cam": Subject(Pooled, normal(3, 2, 6, 6), "act", ("out", 1), PLACES)}
 """Methods that ask for a certain build of network, and the pictures' network that has it. All others refuse them with a sentence."""
+
+
+REFUSED: dict[str, tuple[str, set[str]]] = dict.fromkeys(("guided-backprop", "deconvnet", "beta-smooth"), ("rectifier", {"smooth", "words", "vision transformer layer"}))
+"""What a method says, and of which networks ("name", or "name place"), where it has nothing to act on."""
+
+
+def refused(method: Method, subject: Subject, place: str) -> str | None:
+    """The word by which a method must refuse that subject there; None where it must answer."""
+    inner = getattr(method, "inner", lambda: method)()
+    if isinstance(inner, CAM) and (place not in subject.grid or inner.name in HOMES and subject is not home(inner.name)):
+        return "grid"
+    if inner.name in PICTURES and not subject.grid:
+        return "grid"
+    word, subjects_ = REFUSED.get(inner.name, ("", set()))
+    name = next((n for n, s in SUBJECTS.items() if s is subject), "")
+    return word if subjects_ & {name, f"{name} {place}"} else None
 
 
 def home(name: str) -> Subject:
@@ -92,23 +110,23 @@ def question(subject: Subject = SUBJECTS["pictures"], place: str = "input", mode
 
 def explained(method: Method, subject: Subject, place: str, **changes: Any) -> Explanation | None:
     """The explanation; None where the method looks for a grid, or a build of network, that the subject lacks, which it must say."""
-    q = question(subject, place, **changes)
-    stranger = method.name in HOMES and subject is not home(method.name)
-    if place in subject.grid and not stranger or not looks_at_a_grid(method):
+    q, word = question(subject, place, **changes), refused(method, subject, place)
+    if word is None:
         return method(q)
     try:
         method(q)
     except NotApplicable as sentence:
         told = str(sentence)
-        if "grid" not in told or "integrated-gradients" not in told and "at=" not in told:
+        if word not in told or not any(way in told for way in ("integrated-gradients", "at=", "Use ")):
             raise AssertionError(f"a refusal needs to say what is lacking and what to do: {told}") from None
         return None
-    raise AssertionError(f"{method} needs a grid and answered {place} of a subject without one")
+    raise AssertionError(f"{method} lacks something for {place} of a subject and answered all the same")
 
 
 def looks_at_a_grid(method: Method) -> bool:
-    """Class activation maps, and wrappers around them."""
-    return isinstance(getattr(method, "inner", lambda: method)(), CAM)
+    """Class activation maps, methods that need a picture, and wrappers around them."""
+    inner = getattr(method, "inner", lambda: method)()
+    return isinstance(inner, CAM) or inner.name in PICTURES
 
 
 def with_(method: Method, **changes: Any) -> Method:

@@ -5,7 +5,7 @@ import dataclasses
 import pytest
 import torch
 
-from conformance.subjects import METHODS, PLACES, SUBJECTS, home, looks_at_a_grid, question
+from conformance.subjects import METHODS, PLACES, SUBJECTS, home, question, refused
 from models import take
 from pellucid.backends import wrap
 from pellucid.core.planner import Plan
@@ -34,7 +34,8 @@ def test_order_of_rows(name, place):
     targets = {} if place == "neuron" else {"target": order.tolist()}
     turned = METHODS[name](question(take(home(name), order), place, ids=ids, **targets)).values
     torch.testing.assert_close(turned, whole[order], **CLOSE)
-    assert not torch.equal(whole[0], whole[1])
+    if (name, place) != ("deconvnet", "neuron"):  # between rectifiers it ignores the input altogether
+        assert not torch.equal(whole[0], whole[1])
 
 
 @methods
@@ -42,7 +43,7 @@ def test_order_of_rows(name, place):
 @pytest.mark.parametrize("subject", ["pictures", "two inputs", "words"])
 def test_each_row_alone(name, place, subject):
     s = home(name) if subject == "pictures" else SUBJECTS[subject]
-    if looks_at_a_grid(METHODS[name]) and subject != "pictures":
+    if refused(METHODS[name], s, place):
         pytest.skip("refused: see test_answers")
     whole = leaves(METHODS[name](question(s, place)).values)
     for i in range(3):

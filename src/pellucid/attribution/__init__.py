@@ -1,6 +1,9 @@
 """Attribution methods. To add one: write one file, add one line here."""
 
+from .beta_smooth import BetaSmooth as BetaSmooth
+from .deconvnet import Deconvnet as Deconvnet
 from .grad_cam import GradCAM as GradCAM
+from .guided_backprop import GuidedBackprop as GuidedBackprop
 from .guided_integrated_gradients import GuidedIntegratedGradients as GuidedIntegratedGradients
 from .input_x_gradient import InputXGradient as InputXGradient
 from .integrated_gradients import IntegratedGradients as IntegratedGradients

@@ -13,6 +13,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from .card import Needs
 from .chance import seeded
@@ -323,13 +324,13 @@ class Engine:
             mode.turn()
         with mode:
             yield mode
-        self.changed += mode.changed
+        self.changed = max(self.changed, mode.changed)
 
-    def _pull(self, y: Tensor, to: tuple[Tensor, ...], keep: bool) -> tuple[Tensor, ...]:
+    def _pull(self, y: Tensor, to: tuple[Tensor, ...], keep: bool, twice: bool = False) -> tuple[Tensor, ...]:
         where = ", ".join(map(str, self.places)) or "the input"
         if not y.requires_grad:
             raise NotApplicable(f"A gradient needs a target that depends differentiably on {where}; this one does not (an argmax, a detach or no_grad lies between, or it is read before that place).")
-        grads = torch.autograd.grad(y, to, retain_graph=keep, allow_unused=True)
+        grads = torch.autograd.grad(y, to, retain_graph=keep, create_graph=twice, allow_unused=True)
         if all(g is None for g in grads):
             raise NotApplicable(f"A gradient needs a target that depends on {where}; this target does not. Choose a layer that comes before what the target reads.")
         self.count.backward += len(to[0])
@@ -390,6 +391,29 @@ class Engine:
             return tuple(t.detach().contiguous() for t in leaf), tuple(g.contiguous() for g in pulls[0]), out.detach()
         grads = tuple(torch.stack(g)[turn, inverse] for g in zip(*pulls, strict=True))
         return tuple(t.detach()[inverse] for t in leaf), grads, whole.detach()
+
+    def curvature(self, v: tuple[Tensor, ...] | None) -> tuple[tuple[Tensor, ...], ...]:
+        """Values at the places, then gradients, then the Hessian times `v` (the values themselves where None): one forward, two backward."""
+        self._need_gradient()
+        found: list[tuple[Tensor, ...]] = []
+
+        def work(i: int, j: int, step: Step) -> None:
+            rows = torch.arange(i, j)
+            with torch.enable_grad(), sdpa_kernel(SDPBackend.MATH):  # fused attention has no second derivative
+                leaf = None if self.moved is None else tuple(_leaf(take(m, rows)) for m in self.moved)
+                leaf, out = self._tap_forward(rows, step) if leaf is None else (leaf, self._forward(step, leaf, rows))
+                g = self._pull(self._own_values(out, rows).sum(), leaf, keep=True, twice=True)
+                along = sum((a * b).sum() for a, b in zip(g, take(v, rows) if v is not None else [t.detach() for t in leaf], strict=True))
+                bent = torch.autograd.grad(along, leaf, allow_unused=True) if along.requires_grad else (None,) * len(leaf)
+            self.count.backward += len(rows)
+            found.append(tuple(t.detach() for t in (*leaf, *g, *(torch.zeros_like(t) if b is None else b for b, t in zip(bent, leaf, strict=True)), out)))
+
+        self._sweep("curvature", self.size, work, grad=True)
+        *parts, out = (torch.cat(t) for t in zip(*found, strict=True))
+        if self.out is None:
+            self.settle(out)
+        n = len(parts) // 3
+        return tuple(parts[:n]), tuple(parts[n : 2 * n]), tuple(parts[2 * n :])
 
     def _absorb(self, mode: Mode | None, rows: Tensor, source: Tensor) -> None:
         """Adds what operations absorbed of these rows' relevance to the account."""

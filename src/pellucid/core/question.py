@@ -44,6 +44,8 @@ class Question:
     moved: Tree | None = dataclasses.field(default=None, repr=False)
     rules: Rules | None = dataclasses.field(default=None, repr=False)
     against: Points | None = dataclasses.field(default=None, repr=False)
+    origin: "Question | None" = dataclasses.field(default=None, repr=False)
+    """The question without rules, which learns the point as well."""
     chosen: str = ""
     _local: threading.local = dataclasses.field(default_factory=threading.local, repr=False)
 
@@ -84,7 +86,7 @@ class Question:
     # -- other questions -------------------------------------------------------------------------------------------
 
     def _new(self, **changes: Any) -> "Question":
-        return dataclasses.replace(self, _local=threading.local(), **changes)
+        return dataclasses.replace(self, _local=threading.local(), **{"origin": None} | changes)
 
     def fresh(self) -> "Question":
         """The same question, asked anew: a stale shadow or a remembered value plays no part."""
@@ -126,7 +128,7 @@ class Question:
 
     def with_rules(self, rules: Rules | None, against: Points | None = None) -> "Question":
         """The same, gradients flowing by `rules`; paired rules compare each point with that of `against` for the same sample and row."""
-        new = self._new(rules=rules, against=against)
+        new = self._new(rules=rules, against=against, origin=self)
         new.engine.inherit(self.engine)
         new.engine.out, new.engine.fx, new.engine.above = self.engine.out, self.engine.fx, self.engine
         for known in ("point", "start"):
@@ -236,7 +238,17 @@ class Question:
             return self.grad(self.point)
         point, grads = self.engine.tap()
         self._local.point = self.pack(point)
+        if self.origin is not None:
+            self.origin._local.point = self._local.point
         return self.pack(grads)
+
+    def curvature(self, v: Tree | None = None) -> tuple[Tree, Tree]:
+        """The gradient at the point and the Hessian times `v`, the point itself unless given: exact, by a double backward."""
+        if self.rules is not None:
+            raise NotApplicable("A curvature needs plain gradients; a rule has no second derivative. Ask the question without rules.")
+        point, grads, bent = self.engine.curvature(None if v is None else tuple(leaves(v)))
+        self._local.point = self.pack(point)
+        return self.pack(grads), self.pack(bent)
 
     def _folded(self, points: Points, weights: Tensor) -> Tree:
         w = weights[None, :, None] if weights.ndim == 1 else weights[None] if weights.ndim == 2 else weights

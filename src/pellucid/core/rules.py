@@ -47,6 +47,8 @@ class Rules:
     max: Rule = plain
     over: tuple[tuple[Chosen, Rule], ...] = ()
     fold: bool = True
+    counted: bool = True
+    """Whether what operations absorb is entered in a ledger: of use where relevance should be conserved."""
     paired: bool = False
     recall_weights: bool = False
     """Whether paired rules ask what a weighted operation was given at the baseline."""
@@ -151,7 +153,7 @@ class Call:
 
     def keep(self, value: Tensor, back: Back, *xs: Tensor, conserves: bool = False) -> Tensor:
         """`value` whose gradient reaches `xs` by `back`; what does not arrive is entered in the ledger."""
-        if conserves or self.mode.paired:
+        if conserves or not self.mode.counts:
             return keep(value, back, *xs)
         mode, where, held = self.mode, self.module, value.detach()
 
@@ -208,7 +210,7 @@ class Mode(TorchFunctionMode):
 
     def __init__(self, rules: Rules, names: dict[str, nn.Module], rows: int) -> None:
         super().__init__()
-        self.rules, self.rows = rules, rows
+        self.rules, self.rows, self.counts = rules, rows, rules.counted and not self.paired
         self.names = {id(m): n for n, m in names.items()}
         self.seen: set[Any] = set()
         self.weighted: set[Any] = set()
@@ -301,7 +303,7 @@ class Mode(TorchFunctionMode):
     def passed(self, f: Any, name: str, inplace: bool, args: Any, kwargs: dict[str, Any]) -> Any:
         """A linear operation: its plain gradient, and a constant that it adds entered as absorbed."""
         self._linear(name, args, kwargs)
-        constant = self._constant(f, name, inplace, args, kwargs) if name in ADDITIVE and not self.paired else None
+        constant = self._constant(f, name, inplace, args, kwargs) if name in ADDITIVE and self.counts else None
         out = self.note(f(*args, **kwargs))
         written = args[0] if name == "__setitem__" else out
         if name == "__setitem__":
@@ -330,7 +332,7 @@ class Mode(TorchFunctionMode):
 
     def absorbs(self, out: Tensor, amount: Tensor, where: str, name: str) -> Tensor:
         """Enters the relevance of the constant part of `out` in the ledger once it is known."""
-        if out.requires_grad and not self.paired:
+        if out.requires_grad and self.counts:
             held = amount.detach()
             out.register_hook(lambda g: self.ledger.add(where, name, by_row(held, g, self.rows)))
         return out
@@ -421,6 +423,8 @@ class Mode(TorchFunctionMode):
     def batch_norm(self, f: Any, args: Any, kwargs: dict[str, Any]) -> Tensor:
         """A fixed scale and shift; after a linear operation under a rule, one with it."""
         n = Norm.of(f, args, kwargs)
+        if n.training and not self.counts and not self.paired:
+            return n.run(n.x)
         if n.training:
             raise NotApplicable(f"A rule needs batch_norm in eval mode; in {self.place()} it normalizes by the batch, which mixes the rows. Call model.eval().")
         made = self.tags.get(n.x.grad_fn)
