@@ -420,7 +420,7 @@ class Engine:
         if mode is None:
             return
         for key, amount in mode.ledger.take().items():
-            total = self.absorbed.setdefault(key, amount.new_zeros(self.size))
+            total = self.absorbed.setdefault(key, amount.new_zeros(self.size, *amount.shape[1:]))
             total[rows.to(total.device)] += amount[source.to(amount.device)]
         self.by_row &= mode.ledger.by_row
 

@@ -8,7 +8,7 @@ import inspect
 import sys
 import types
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -17,7 +17,8 @@ from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
 
 from ._fold import Norm, folded
-from ._kept import Back, by_row, keep, tensors
+from ._kept import Back, keep, tensors
+from ._ledger import Ledger
 from ._operations import ADDITIVE, KIND, PICKS, canonical, opened
 from ._twins import TWINS
 from .errors import NotApplicable
@@ -49,6 +50,8 @@ class Rules:
     fold: bool = True
     counted: bool = True
     """Whether what operations absorb is entered in a ledger: of use where relevance should be conserved."""
+    ledger: Callable[[int], Ledger] = Ledger
+    """What keeps the account, made for a number of rows."""
     paired: bool = False
     recall_weights: bool = False
     """Whether paired rules ask what a weighted operation was given at the baseline."""
@@ -67,28 +70,6 @@ class Rules:
             if chosen(c):
                 return rule
         return getattr(self, c.kind)
-
-
-@dataclass
-class Ledger:
-    """What became of relevance on the way: what each operation absorbed, a row. Biases, shifts and constants have nobody to give to."""
-
-    rows: int
-    absorbed: dict[tuple[str, str], Tensor] = field(default_factory=dict)
-    by_row: bool = True
-    """Whether every operation had its rows on the first axis; else what it absorbed is spread evenly over the rows."""
-
-    def add(self, where: str, name: str, amount: tuple[Tensor, bool]) -> None:
-        """Enters an amount."""
-        per_row, known = amount
-        self.by_row &= known
-        key = (where, name)
-        self.absorbed[key] = self.absorbed[key] + per_row if key in self.absorbed else per_row
-
-    def take(self) -> dict[tuple[str, str], Tensor]:
-        """What was entered since it was last taken."""
-        found, self.absorbed = self.absorbed, {}
-        return found
 
 
 class Call:
@@ -159,12 +140,7 @@ class Call:
 
         def metered(g: Tensor) -> Any:
             given = back(g)
-            here, known = by_row(held, g, mode.rows)
-            for x, r in zip(xs, given, strict=True):
-                if r is not None:
-                    there, also = by_row(x.detach(), r, mode.rows)
-                    here, known = here - there, known and also
-            mode.ledger.add(where, self.name, (here, known))
+            mode.ledger.lost(where, self.name, held, g, xs, given)
             return given
 
         return keep(held, metered, *xs)
@@ -215,7 +191,7 @@ class Mode(TorchFunctionMode):
         self.seen: set[Any] = set()
         self.weighted: set[Any] = set()
         self.tags: dict[Any, Call] = {}
-        self.ledger = Ledger(rows)
+        self.ledger = rules.ledger(rows)
         self.changed = 0
         """How many operations got another gradient than their own."""
 
@@ -334,7 +310,7 @@ class Mode(TorchFunctionMode):
         """Enters the relevance of the constant part of `out` in the ledger once it is known."""
         if out.requires_grad and self.counts:
             held = amount.detach()
-            out.register_hook(lambda g: self.ledger.add(where, name, by_row(held, g, self.rows)))
+            out.register_hook(lambda g: self.ledger.constant(where, name, held, g))
         return out
 
     def ruled(self, f: Any, name: str, args: Any, kwargs: dict[str, Any]) -> Any:
