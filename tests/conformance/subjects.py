@@ -6,7 +6,6 @@ from typing import Any
 from torch import Tensor, nn
 
 from models import Subject, normal, subjects
-from pellucid.attribution._cam import CAM
 from pellucid.backends import wrap
 from pellucid.core import catalogue
 from pellucid.core.errors import NotApplicable
@@ -54,7 +53,7 @@ REFUSED: dict[str, tuple[str, set[str]]] = dict.fromkeys(("guided-backprop", "de
 def refused(method: Method, subject: Subject, place: str) -> str | None:
     """The word by which a method must refuse that subject there; None where it must answer."""
     inner = getattr(method, "inner", lambda: method)()
-    if isinstance(inner, CAM) and (place not in subject.grid or inner.name in HOMES and subject is not home(inner.name)):
+    if looks_at_a_grid(inner) and (place not in subject.grid or inner.name in HOMES and subject is not home(inner.name)):
         return "grid"
     if inner.name in PICTURES and not subject.grid:
         return "grid"
@@ -124,9 +123,9 @@ def explained(method: Method, subject: Subject, place: str, **changes: Any) -> E
 
 
 def looks_at_a_grid(method: Method) -> bool:
-    """Class activation maps, methods that need a picture, and wrappers around them."""
+    """Methods that choose the shape of their values themselves, and wrappers around them: they draw maps."""
     inner = getattr(method, "inner", lambda: method)()
-    return isinstance(inner, CAM) or inner.name in PICTURES
+    return type(inner).shaped is not Method.shaped
 
 
 def with_(method: Method, **changes: Any) -> Method:

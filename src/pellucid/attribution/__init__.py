@@ -3,6 +3,7 @@
 from .beta_smooth import BetaSmooth as BetaSmooth
 from .deconvnet import Deconvnet as Deconvnet
 from .expected_gradients import ExpectedGradients as ExpectedGradients
+from .full_grad import FullGrad as FullGrad
 from .grad_cam import GradCAM as GradCAM
 from .guided_backprop import GuidedBackprop as GuidedBackprop
 from .guided_integrated_gradients import GuidedIntegratedGradients as GuidedIntegratedGradients
