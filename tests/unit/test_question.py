@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import nn
 
-from models import KeywordOnly, MiniViT, Residual, Reused, Split, TwoInputs, Words, Wrapped, made, normal
+from models import KeywordOnly, MiniViT, Residual, Reused, Split, TwoInputs, Words, Wrapped, made, normal, subjects
 from pellucid.attribution import InputXGradient, IntegratedGradients, Occlusion, Saliency
 from pellucid.backends import wrap
 from pellucid.core.errors import CannotComplete, ModelError, NotApplicable, PellucidError, UnknownName, UsageError
@@ -15,7 +15,7 @@ from pellucid.core.places import Place
 from pellucid.core.points import Points
 from pellucid.core.question import Samples, ask, blur
 from pellucid.core.target import Label, Neuron
-from pellucid.core.tree import leaves, shared
+from pellucid.core.tree import each, leaves, shared
 
 X = normal(3, 5)
 PICTURES = normal(3, 2, 6, 6)
@@ -431,3 +431,22 @@ def test_the_layers_of_a_model():
     twice = {i.name: i.calls for i in wrap(made(Reused)).layers(X)}
     assert twice == {"first": 1, "twice": 2, "out": 1}
     assert [i.name for i in wrap(made(Reused)).layers()] == ["first", "twice", "out"]
+
+
+@pytest.mark.parametrize(("kind", "at"), [("smooth", None), ("pictures", "a"), ("vision transformer", "norm"), ("two inputs", None)])
+def test_the_curvature_is_the_change_of_the_gradient(kind, at):
+    """The Hessian times a direction against central differences, fused attention included; at a point that was moved, too."""
+    s = subjects()[kind]
+    q = ask(wrap(s.net()), s.x, [0, 1, 2], at=at)
+    v = each(lambda p: torch.sin(7 * p), q.point)
+    for asked in (q, q.with_point(each(lambda p: p + 0.1, q.point))):
+        g, bent = asked.curvature(v)
+        up, down = (leaves(asked.grad(each(lambda p, d, e=e: p + e * d, asked.point, v))) for e in (1e-5, -1e-5))
+        for slope, b, one, two in zip(leaves(g), leaves(bent), up, down, strict=True):
+            torch.testing.assert_close(b, (one - two) / 2e-5, rtol=1e-5, atol=1e-8)
+            torch.testing.assert_close(slope, (one + two) / 2, rtol=1e-6, atol=1e-8)
+            assert b.abs().max() > 1e-4
+    alone = ask(wrap(s.net()), s.x, [0, 1, 2], at=at)
+    for one, two in zip(leaves(alone.curvature()[1]), leaves(q.curvature(q.point)[1]), strict=True):
+        torch.testing.assert_close(one, two)
+    assert (alone.cost().forward, alone.cost().backward) == (3, 6), "one forward and two backward a row"
