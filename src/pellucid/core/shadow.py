@@ -5,6 +5,7 @@ import functools
 import pickle
 import threading
 import types
+from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -23,6 +24,8 @@ UNCOPYABLE = (TypeError, RuntimeError, ValueError, AttributeError, NotImplemente
 
 HOOKS = ("_forward_hooks", "_forward_pre_hooks")
 _STOCK = frozenset(vars(nn.Module()))
+_EMPTY = (dict, OrderedDict, set)
+_ATOMS = frozenset((int, float, complex, str, bytes, bool, type(None), torch.dtype, torch.device))
 _PLAIN = (int, float, complex, str, bytes, bool, type(None), type, torch.dtype, torch.device)
 
 
@@ -115,12 +118,12 @@ class _Aliasing(TorchFunctionMode):
 
 def _refuse(module: nn.Module) -> None:
     """Raises where only the user's own object can run (TypeError) or nothing can (UsageError)."""
-    kind = type(module)
+    kind, modules = type(module), list(module.modules())
     if kind.__call__ is not nn.Module.__call__ and not isinstance(module, torch.fx.GraphModule):
         raise TypeError(f"{kind.__name__} replaces __call__, so its layers cannot be reached in a copy.")
-    if any(isinstance(m, torch.jit.ScriptModule) for m in module.modules()):
+    if any(isinstance(m, torch.jit.ScriptModule) for m in modules):
         raise TypeError("A ScriptModule keeps its weights in C++; a copy would hold them twice.")
-    if any(nn.parameter.is_lazy(t) for m in module.modules() for t in _tensors(m)):
+    if any(nn.parameter.is_lazy(t) for m in modules for t in _tensors(m)):
         raise UsageError("The model has lazy parameters without a shape yet; run it once on an input before explaining it.")
 
 
@@ -128,9 +131,9 @@ class _Copy:
     """One deep copy of a module whose tensors are aliases and whose functions see the copied modules."""
 
     def __init__(self, module: nn.Module) -> None:
-        self.module = module
+        self.module, self.modules = module, list(module.modules())
         self.reached: dict[int, Any] = {}
-        for m in module.modules():
+        for m in self.modules:
             self.reached[id(m)] = m
             for value in (*_tensors(m), *_kept(m)):
                 _reach(value, self.reached)
@@ -156,7 +159,11 @@ class _Copy:
             raise TypeError(f"{type(self.module).__name__} cannot be copied: {e or type(e).__name__}") from e
 
     def _attempt(self, memo: Memo) -> nn.Module:
+        stock = [m for m in self.modules if _copied_as_torch_does(type(m))]
         memo.update({id(f): _hollow(f) for f in self.functions})
+        memo.update({id(m): type(m).__new__(type(m)) for m in stock})
+        for m in reversed(stock):  # children first: __setstate__ may look at them
+            memo[id(m)].__setstate__({k: _copied(k, v, memo) for k, v in m.__getstate__().items()})
         twin = copy.deepcopy(self.module, memo)
         for f in self.functions:
             _fill(memo[id(f)], f, memo)
@@ -165,13 +172,30 @@ class _Copy:
     def _sharing(self) -> Memo:
         """A memo that shares what cannot be copied (locks, iterators, handles) between the user's object and ours."""
         memo = dict(self.memo)
-        for m in self.module.modules():
+        for m in self.modules:
             for value in _kept(m):
                 try:
                     copy.deepcopy(value, dict(memo))
                 except UNCOPYABLE:
                     memo[id(value)] = value
         return memo
+
+
+@functools.cache
+def _copied_as_torch_does(kind: type[nn.Module]) -> bool:
+    """Whether a class of modules leaves its copying to torch, which then can be done without taking every empty dictionary apart."""
+    plain = kind.__reduce_ex__ is object.__reduce_ex__ and kind.__reduce__ is object.__reduce__ and not hasattr(kind, "__deepcopy__")
+    return plain and kind.__getstate__ is nn.Module.__getstate__ and kind.__setstate__.__module__.startswith("torch.nn.modules.")
+
+
+def _copied(key: str, value: Any, memo: Memo) -> Any:
+    """The copy of a module's attribute."""
+    kind = type(value)
+    if kind in _ATOMS or kind is tuple and all(type(v) in _ATOMS for v in value):
+        return value
+    if kind in _EMPTY and not value and key in _STOCK:
+        return kind()
+    return copy.deepcopy(value, memo)
 
 
 def _hollow(function: types.FunctionType) -> types.FunctionType:
@@ -198,7 +222,7 @@ def _translated(value: Any, memo: Memo) -> Any:
 
 def _check_storage(twin: nn.Module, module: nn.Module) -> None:
     """Classes that copy themselves may copy the weights too; then the user's later changes would be missed."""
-    mine, theirs = ([pointer(t) for t in m.parameters()] for m in (twin, module))
+    mine, theirs = ([pointer(t) for m in root.modules() for t in m._parameters.values() if t is not None] for root in (twin, module))
     if mine != theirs:
         raise TypeError(f"{type(module).__name__} copies its weights when it is copied.")
 
