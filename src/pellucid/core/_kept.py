@@ -39,8 +39,7 @@ def vjp(f: Callable[..., Tensor], xs: Sequence[Tensor], g: Tensor | None) -> tup
 
 def safe(x: Tensor) -> Tensor:
     """`x`, never nearer to zero than the root of the smallest number: R / safe(x) * safe(x) is R also where x is 0."""
-    tiny = torch.finfo(x.dtype).tiny ** 0.5
-    return torch.where(x.abs() < tiny, torch.full_like(x, tiny).copysign(x), x)
+    return x.abs().clamp_(min=torch.finfo(x.dtype).tiny ** 0.5).copysign_(x)
 
 
 def tensors(*groups: Any) -> Iterator[Tensor]:
@@ -54,10 +53,31 @@ def tensors(*groups: Any) -> Iterator[Tensor]:
 
 
 def by_row(a: Tensor, b: Tensor, rows: int) -> tuple[Tensor, bool]:
-    """((rows,) sum of a * b for each row, whether the first axis holds the rows): else the sum is spread evenly."""
-    a, b = torch.broadcast_tensors(a, b)
+    """((rows,) sum of a * b for each row, whether the first axis holds the rows): else the sum is spread evenly. `a` broadcasts to `b`."""
+    known = bool(b.ndim) and len(b) == rows
+    n = rows if known else 1
+    total = _summed(a, b, n)
+    if not torch.isfinite(total).all():
+        a, b = torch.broadcast_tensors(a, b)
+        total = torch.where(b == 0, 0, a.to(total.dtype) * b).reshape(n, -1).sum(1)
+    return (total, True) if known else ((total / rows).expand(rows), rows == 1)
+
+
+def _summed(a: Tensor, b: Tensor, n: int) -> Tensor:
+    """(n,) sums of a * b over all but the first axis (all of them where n is 1), without a product in memory where that can be avoided."""
     wide = torch.float32 if b.dtype in (torch.float16, torch.bfloat16) else b.dtype
-    product = torch.where(b == 0, 0, a * b).to(wide) if not torch.isfinite(a).all() else (a * b).to(wide)
-    if product.ndim and len(product) == rows:
-        return product.flatten(1).sum(1) if product.ndim > 1 else product, True
-    return (product.sum() / rows).expand(rows), rows == 1
+    shape = (1,) * (b.ndim - a.ndim) + tuple(a.shape)
+    constant = [i for i in range(1 if n > 1 else 0, b.ndim) if shape[i] == 1 < b.shape[i]]
+    if constant:
+        b = b.sum(constant, keepdim=True, dtype=wide)
+    if shape != tuple(b.shape) or a.dtype != wide or b.dtype != wide:
+        return (a.to(wide) * b.to(wide)).reshape(n, -1).sum(1)
+    a = a.reshape(b.shape)
+    if b.ndim > 1 and a.stride() == b.stride() and 0 < b.numel() == _span(b) and b.stride(0) == b.numel() // len(b):
+        a, b = (t.as_strided((n, t.numel() // n), (t.numel() // n, 1)) for t in (a, b))
+    return torch.linalg.vecdot(a.reshape(n, -1), b.reshape(n, -1))
+
+
+def _span(t: Tensor) -> int:
+    """How much memory lies between the first and the last number."""
+    return 1 + sum((d - 1) * s for d, s in zip(t.shape, t.stride(), strict=True))
