@@ -6,14 +6,16 @@ import numpy as np
 import pytest
 import torch
 
-from models import Reused, made, normal
+from models import Reused, Words, made, normal, smooth, subjects
 from oracles.test_captum import BASELINE, PLACES, SUBJECTS, Case
-from pellucid.attribution import ExpectedGradients, InputXGradient, IntegratedGradients, Saliency, SmoothGrad
+from pellucid.attribution import Activations, Conductance, ExpectedGradients, InputXGradient, IntegratedGradients, InternalInfluence, Saliency, SmoothGrad
 from pellucid.attribution.expected_gradients import _plan
 from pellucid.backends import wrap
+from pellucid.core.errors import NotApplicable, UsageError
 from pellucid.core.question import Samples, ask
 from pellucid.core.rows import row_seed
 from pellucid.core.running import Running
+from pellucid.core.target import Neuron
 from pellucid.core.tree import leaves
 
 with warnings.catch_warnings():
@@ -67,13 +69,6 @@ class Twin:
         z = [t.detach().clone().requires_grad_() for t in z]
         y = self._run(z if self.layer is None else self.case.x, None if self.layer is None else z)[0]
         return torch.autograd.grad(y.sum(), z)
-
-    def along(self, x):
-        """(values, gradients) at the place for one input."""
-        if self.layer is None:
-            return [t.detach() for t in x], self.slope(x)
-        y, h = self._run([t.clone().requires_grad_() for t in x])
-        return [h.detach()], torch.autograd.grad(y.sum(), h)
 
 
 def _noisy(case, i, size):
@@ -228,6 +223,7 @@ def test_draws_are_uniform_and_each_baseline_has_its_share(pool, n):
         else:
             assert index.unique().numel() == min(n, pool), "none twice before all were used once"
     every_t = torch.cat([_plan(n, pool, seed)[1] for seed in range(400)])
+    assert every_t.unique().numel() == len(every_t), "anywhere in its stretch, not always in the middle"
     assert abs(float(every_t.mean()) - 0.5) < 5 * 0.29 / len(every_t) ** 0.5
     drawn = torch.stack([torch.zeros(pool).index_add_(0, *_plan(n, pool, seed)[::2]) for seed in range(400)])
     assert (drawn.mean(0) - 1 / pool).abs().max() < 5 * max(float(drawn.std(0).max()), 1e-9) / 20 + 1e-9
@@ -357,3 +353,223 @@ def test_smoothing_and_baselines_combine():
     assert float((e.values - want).norm() / want.norm()) < 0.05
     assert Saliency().card.samples is InputXGradient().card.samples is False
     assert BASELINE
+
+
+# ---------------------------------------------------------------- conductance
+
+
+STEPS = 7
+
+
+def _conductance(net, layer, x, x0, target):
+    """captum's takes each step's gradient at its first node; walked back, at its last: the mean of the two is the trapezoid rule."""
+    there, back = (captum.LayerConductance(net, layer).attribute(a, b, target=target, n_steps=STEPS, method="riemann_trapezoid") for a, b in ((x, x0), (x0, x)))
+    return (there - back) / 2
+
+
+@every
+def test_conductance_at_a_layer(subject):
+    c = Case(subject, "layer", torch.float64)
+    want = _conductance(c.net, c.layer, c.x, c.base, c.target)
+    _same(Conductance(steps=STEPS)(c.q).values, want)
+
+
+@every
+def test_conductance_of_a_layer_for_a_neuron(subject):
+    """A unit further up as the target."""
+    c = Case(subject, "neuron", torch.float64)
+    first = {"pictures": "stem", "columns": "first", "smooth": "0", "two inputs": "v"}[subject]
+    net = captum_neuron(c)
+    want = _conductance(net, c.net.get_submodule(first), c.x, c.base, None)
+    _same(Conductance(steps=STEPS)(ask(c.q.model, c.inputs, Neuron(*c.unit), at=first, baseline=BASELINE)).values, want)
+
+
+def captum_neuron(c):
+    from oracles.test_captum import NeuronOf
+
+    return NeuronOf(c.net, c.unit)
+
+
+@every
+@pytest.mark.parametrize("place", ["input", "neuron"])
+def test_conductance_at_the_input_is_integrated_gradients(subject, place):
+    c = Case(subject, place, torch.float64)
+    for steps in (STEPS, "auto"):
+        _same(Conductance(steps=steps)(c.q).values, IntegratedGradients(steps=steps)(c.q).values)
+
+
+@every
+def test_conductance_through_a_neuron(subject):
+    c = Case(subject, "input", torch.float64)
+    name, index = {"columns": ("first", 2), "two inputs": ("mix", 1)}.get(subject, c.unit)
+    layer = c.net.get_submodule(name)
+    want = captum.NeuronConductance(c.net, layer).attribute(c.x, index, c.base, target=c.target, n_steps=STEPS, method="gausslegendre")
+    for through in (Neuron(name, index), (name, index)):
+        _same(Conductance(steps=STEPS, through=through)(c.q).values, want)
+
+
+@pytest.mark.parametrize("subject", ["smooth", "pictures", "two inputs"])
+def test_what_flows_through_a_neuron_from_all_inputs_is_its_own_conductance(subject):
+    c = Case(subject, "layer", torch.float64)
+    own = Conductance(steps=2000)(c.q).values
+    units = [(1,), (4,)] if subject != "pictures" else [(1, 2, 3), (0, 5, 5)]
+    for unit in units:
+        e = Conductance(through=Neuron(subjects()[subject].layer, unit))(ask(c.q.model, c.inputs, c.target, baseline=BASELINE))
+        total = sum(v.flatten(1).sum(1) for v in leaves(e.values))
+        torch.testing.assert_close(total, own[(slice(None), *unit)], rtol=0.05, atol=0.02 * float(own.abs().max()))
+    assert own.abs().max() > 1e-4
+
+
+class Squares(torch.nn.Module):
+    """The sum of squares of a linear map: the conductance of each of its units is its square."""
+
+    def __init__(self):
+        super().__init__()
+        self.h = torch.nn.Linear(5, 4)
+
+    def forward(self, x):
+        return (self.h(x) ** 2).sum(1, keepdim=True)
+
+
+def test_conductance_of_squares():
+    net, x = made(Squares), normal(3, 5)
+    e = Conductance(steps=3)(ask(wrap(net), x, at="h", baseline=0.5))
+    h, h0 = net.h(x).detach(), net.h(torch.full_like(x, 0.5)).detach()
+    torch.testing.assert_close(e.values, h**2 - h0**2)
+    assert "the layer carries 100% of f(x) - f(baseline) (median of the rows)" in e.provenance["notes"]
+    influence = InternalInfluence(steps=2)(ask(wrap(net), x, at="h", baseline=0.5))
+    torch.testing.assert_close(influence.values, h + h0)
+
+
+def test_conductance_refines_the_rows_that_need_it():
+    net = torch.nn.Sequential(torch.nn.Linear(2, 24), torch.nn.ReLU(), torch.nn.Linear(24, 1)).double().eval()
+    with torch.no_grad():
+        net[0].weight[:, 1] = 0
+        net[0].bias[:] = torch.linspace(-3, 3, 24)
+    x = torch.tensor([[1e-6, 1.0], [5.0, 1.0]])
+    q = ask(wrap(net), x, at="0")
+    want = Conductance(steps=20_000)(q).values
+    e = Conductance(tol=0.002)(q)
+    assert e.provenance["notes"][0].startswith("30-270 cells")
+    assert e.cost.backward_rows == 2 * 31 + 91 + 271
+    far = (e.values - want).norm(dim=1) / want.norm(dim=1)
+    assert far.max() < 0.004
+    alone = Conductance(tol=0.002)(ask(wrap(net), x[:1], at="0"))
+    torch.testing.assert_close(alone.values[0], e.values[0])
+    assert alone.cost.backward_rows == 31
+    stopped = Conductance(tol=1e-9)(q)
+    assert "1 of 2 rows stopped above tol 1e-09" in stopped.provenance["notes"][0]
+
+
+@pytest.mark.parametrize("at", ["a", "stem"])
+def test_nodes_in_any_blocks_give_the_same(at, monkeypatch):
+    c = Case("pictures", "layer", torch.float64)
+    q = ask(c.q.model, c.inputs, c.target, at=at, baseline=BASELINE)
+    methods = [Conductance(steps=5), Conductance(), InternalInfluence(steps=5)]
+    want = [m(q) for m in methods]
+    for held in (1, 40_000):
+        monkeypatch.setattr("pellucid.attribution._along.HELD", held)
+        for m, w in zip(methods, want, strict=True):
+            got = m(q)
+            torch.testing.assert_close(got.values, w.values)
+            torch.testing.assert_close(got.convergence, w.convergence)
+            assert got.cost.backward_rows == w.cost.backward_rows
+
+
+def test_several_targets_share_the_path():
+    c = Case("pictures", "layer", torch.float64)
+    one = Conductance(steps=9)(ask(c.q.model, c.inputs, 1, at="a"))
+    both = Conductance(steps=9)(ask(c.q.model, c.inputs, [Neuron("b", (1, 2, 3)), Neuron("b", (0, 1, 1))], at="a"))
+    alone = Conductance(steps=9)(ask(c.q.model, c.inputs, Neuron("b", (0, 1, 1)), at="a"))
+    torch.testing.assert_close(both.values[1::2], alone.values)
+    assert both.cost.forward_rows <= one.cost.forward_rows + 3
+
+
+def test_conductance_says_where_it_cannot_be_asked():
+    c = Case("pictures", "layer", torch.float64)
+    with pytest.raises(NotApplicable, match="put there from outside"):
+        SmoothGrad(samples=2, method=Conductance(steps=3))(c.q)
+    with pytest.raises(UsageError, match="leave out through="):
+        Conductance(through=("b", (1, 2, 3)))(c.q)
+    with pytest.raises(UsageError, match=r"or \(layer, index\)"):
+        Conductance(through="b")(ask(c.q.model, c.inputs, c.target))
+
+
+@pytest.mark.parametrize("at", ["gru", "out"])
+def test_integer_inputs_begin_their_path_at_the_embedding(at):
+    """The same as of the network above the embedding."""
+    net, ids, y = made(Words), torch.tensor([[1, 2, 3, 4], [4, 4, 0, 9], [7, 1, 10, 2]]), [0, 1, 2]
+
+    class Above(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.gru, self.out = net.gru, net.out
+
+        def forward(self, h):
+            return self.out(self.gru(h)[0][:, -1])
+
+    z = net.emb(ids).detach()
+    start = net.emb(torch.zeros_like(ids)).detach()
+    below = ask(wrap(net), ids, y, at=at, baseline=torch.zeros_like(ids))
+    above = ask(wrap(Above().eval()), z, y, at=at, baseline=start)
+    for method in (Conductance(steps=6), Conductance(), InternalInfluence(steps=6)):
+        _same(method(below).values, method(above).values)
+    through = Conductance(steps=6, through=("out", 1))
+    _same(through(ask(below.model, ids, y, baseline=torch.zeros_like(ids))).values, through(ask(above.model, z, y, baseline=start)).values)
+    words = ask(below.model, ids, y)
+    _same(Conductance()(words).values, IntegratedGradients()(words).values)
+
+
+def test_smoothing_conductance_at_the_input():
+    c = Case("columns", "input", torch.float64)
+    method = Conductance(steps=5, through=("first", 1))
+    _same(SmoothGrad(samples=2, noise=0, method=method)(c.q).values, leaves(method(c.q).values))
+
+
+# ---------------------------------------------------------------- internal influence
+
+
+@every
+@places
+@pytest.mark.parametrize(("rule", "theirs"), [("gauss-legendre", "gausslegendre"), ("midpoint", "riemann_middle")])
+def test_internal_influence(subject, place, rule, theirs):
+    c = Case(subject, place, torch.float64)
+    settings = {"baselines": c.base, "n_steps": STEPS, "method": theirs}
+    if place == "layer":
+        want = captum.InternalInfluence(c.net, c.layer).attribute(c.x, target=c.target, **settings)
+    else:
+        method, target = c.inner(captum.IntegratedGradients, multiply_by_inputs=False)
+        want = method.attribute(c.x, **settings, **target)
+    e = InternalInfluence(steps=STEPS, rule=rule)(c.q)
+    _same(e.values, want)
+    assert e.cost.backward_rows == 3 * STEPS
+
+
+def test_influence_and_conductance_of_a_linear_layer_agree():
+    """Where the layer is linear in the input, conductance is influence times the layer's change."""
+    net, x = made(smooth), normal(3, 5)
+    q = ask(wrap(net), x, [0, 1, 2], at="0", baseline=0.3)
+    change = net[0](x).detach() - net[0](torch.full_like(x, 0.3)).detach()
+    torch.testing.assert_close(Conductance(steps=3000)(q).values, InternalInfluence()(q).values * change, rtol=1e-5, atol=1e-9)
+
+
+# ---------------------------------------------------------------- activations
+
+
+@every
+@places
+def test_activations(subject, place):
+    c = Case(subject, place, torch.float64)
+    want = captum.LayerActivation(c.net, c.layer).attribute(c.inputs).detach() if place == "layer" else c.inputs
+    e = Activations()(c.q)
+    _same(e.values, want)
+    assert e.cost.backward_rows == 0
+
+
+@every
+def test_activation_times_gradient_is_input_x_gradient_at_the_layer(subject):
+    """captum's LayerGradientXActivation; summed over channels, TorchRay's linear approximation."""
+    c = Case(subject, "layer", torch.float64)
+    want = captum.LayerGradientXActivation(c.net, c.layer).attribute(c.inputs, target=c.target).detach()
+    _same(InputXGradient()(c.q).values, want)
+    _same(Activations()(c.q).values * Saliency(absolute=False)(c.q).values, want)

@@ -1,6 +1,8 @@
 """Attribution methods. To add one: write one file, add one line here."""
 
+from .activations import Activations as Activations
 from .beta_smooth import BetaSmooth as BetaSmooth
+from .conductance import Conductance as Conductance
 from .deconvnet import Deconvnet as Deconvnet
 from .expected_gradients import ExpectedGradients as ExpectedGradients
 from .full_grad import FullGrad as FullGrad
@@ -9,6 +11,7 @@ from .guided_backprop import GuidedBackprop as GuidedBackprop
 from .guided_integrated_gradients import GuidedIntegratedGradients as GuidedIntegratedGradients
 from .input_x_gradient import InputXGradient as InputXGradient
 from .integrated_gradients import IntegratedGradients as IntegratedGradients
+from .internal_influence import InternalInfluence as InternalInfluence
 from .occlusion import Occlusion as Occlusion
 from .saliency import Saliency as Saliency
 from .smooth_grad import SmoothGrad as SmoothGrad

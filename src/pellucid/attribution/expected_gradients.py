@@ -28,7 +28,7 @@ class ExpectedGradients(Method):
     Units: target units; the values sum to f(z) less the mean of f over the baselines, on average over draws.
     Misleads when: the baselines are no inputs like those the model knows; parts that many baselines share with the row get little.
     The standard error is that of the draws: it takes the given baselines for all there are.
-    Source: Erion, Janizek, Sturmfels, Lundberg, Lee 2019, arXiv:1906.10670, equation 3; Lundberg, Lee 2017, arXiv:1705.07874.
+    Source: Erion, Janizek, Sturmfels, Lundberg, Lee 2019, arXiv:1906.10670; Lundberg, Lee 2017, arXiv:1705.07874.
     """
 
     card = Card(title="Expected gradients", paper="arXiv:1906.10670", needs=Needs.GRADIENT, promises=Promise.LOCAL | Promise.LINEAR | Promise.IMPLEMENTATION_INVARIANT,

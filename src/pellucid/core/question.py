@@ -100,6 +100,12 @@ class Question:
         """The same about another target."""
         return self._new(target=check_rows(as_target(target), self.size))
 
+    def about(self, target: Any) -> "Question":
+        """The same about another target, on the same account."""
+        new = self.with_target(target)
+        new.engine.count, new.engine.replay = self.engine.count, self.engine.replay
+        return new
+
     def with_model(self, model: Model) -> "Question":
         """The same of another model of the same structure."""
         return self._new(model=model)
@@ -125,6 +131,10 @@ class Question:
         new.engine.inherit(self.engine)
         new.engine.out, new.engine.fx, new.engine.above = self.engine.out, self.engine.fx, self.engine
         return new
+
+    def source(self) -> "Question":
+        """The same where every path begins: at the input, or at the embedding of integer inputs."""
+        return self.at_layer(None if self.engine.slots else list(_embedding(self.model, self.x)[0]))
 
     def with_rules(self, rules: Rules | None, against: Points | None = None) -> "Question":
         """The same, gradients flowing by `rules`; paired rules compare each point with that of `against` for the same sample and row."""
