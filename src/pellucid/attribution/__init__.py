@@ -4,6 +4,7 @@ from .activations import Activations as Activations
 from .beta_smooth import BetaSmooth as BetaSmooth
 from .conductance import Conductance as Conductance
 from .deconvnet import Deconvnet as Deconvnet
+from .deep_lift import DeepLift as DeepLift
 from .expected_gradients import ExpectedGradients as ExpectedGradients
 from .full_grad import FullGrad as FullGrad
 from .grad_cam import GradCAM as GradCAM

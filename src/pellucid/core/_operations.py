@@ -14,7 +14,7 @@ _WORDS = {
     "max": "max_pool1d max_pool2d max_pool3d adaptive_max_pool1d adaptive_max_pool2d adaptive_max_pool3d amax",
     "pass": """add sub rsub neg sum mean cat stack concat hstack vstack split chunk unbind tensor_split reshape view view_as reshape_as flatten unflatten ravel
         permute transpose swapaxes swapdims movedim moveaxis T mT H mH t squeeze unsqueeze expand expand_as repeat repeat_interleave tile broadcast_to contiguous clone to float
-        double half bfloat16 type type_as positive index_select gather take_along_dim select narrow __getitem__ __setitem__ roll flip fliplr flipud rot90 cumsum tril triu
+        double half bfloat16 cpu cuda type type_as positive index_select gather take_along_dim select narrow __getitem__ __setitem__ roll flip fliplr flipud rot90 cumsum tril triu
         diagonal diag_embed unfold fold pad pixel_shuffle pixel_unshuffle channel_shuffle avg_pool1d avg_pool2d avg_pool3d adaptive_avg_pool1d adaptive_avg_pool2d
         adaptive_avg_pool3d interpolate upsample upsample_nearest2d upsample_bilinear2d grid_sample dropout dropout1d dropout2d dropout3d feature_dropout alpha_dropout embedding
         embedding_bag masked_fill where masked_select scatter scatter_add index_add index_copy copy zero fill detach requires_grad

@@ -1,69 +1,154 @@
 """Rules that compare the point with a baseline: one pass at the baseline is recorded, one at the point reads it back."""
 
-from collections.abc import Iterable
+import contextlib
+from collections import deque
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from ._fold import Norm
 from ._kept import tensors
+from ._operations import PICKS, canonical
+from ._twins import TWINS
 from .errors import CannotComplete, NotApplicable
 from .rules import Call, Mode, Rules
 
+WINNERS = frozenset(["max", "min", *(f"{kind}max_pool{n}d_with_indices" for kind in ("", "adaptive_") for n in (1, 2, 3))])
+"""Operations of the kind "max" that also say where each value came from."""
+
 
 class Paired(Mode):
-    """Two passes under one mode: `turn` ends the baseline's. Both must run the same operations in the same order.
+    """Two passes under one mode, over the same operations in the same order; what runs within `recording()` is the baseline's.
 
     Against a batch of both, nothing is assumed about where the rows lie, nothing flows back through the baseline, and each record is freed once read.
+    The baseline's pass knows what depends on the point as autograd does, but keeps nothing for a backward pass.
     """
 
     paired = True
 
     def __init__(self, rules: Rules, names: dict[str, nn.Module], rows: int) -> None:
         super().__init__(rules, names, rows)
-        self._tape: list[tuple[str, list[tuple[Any, int]]] | None] = []
-        self._at: int | None = None
+        self.records = False
+        self.before: Any = None
+        """What the model answered at the baseline, until the target has read it."""
+        self._tape: deque[tuple[str, list[Any]]] = deque()
+        self._aliases: dict[int, list[tuple[list[Any], int]]] = {}
+        self._unseen: dict[int, Tensor] = {}
+        """Masks and indices that depend on the point, as comparisons give them: no gradient sees them."""
 
-    def turn(self) -> None:
-        """The baseline's pass is over; what follows is the point's."""
-        self._at = 0
-
-    @property
-    def ended(self) -> bool:
-        """Whether all of the record was read."""
-        return self._at == len(self._tape)
+    @contextlib.contextmanager
+    def recording(self) -> Iterator[None]:
+        """What runs here is recorded, to be read back in the same order."""
+        self.records = True
+        try:
+            with torch.enable_grad(), torch.autograd.graph.saved_tensors_hooks(_nothing, _nothing):
+                yield
+        finally:
+            self.records = False
+            self._aliases.clear()
 
     def met(self, args: Any, kwargs: dict[str, Any]) -> bool:
-        return self._at is None or torch.is_grad_enabled()
+        return torch.is_grad_enabled() and any(t.requires_grad or id(t) in self._unseen for t in tensors(args, kwargs))
+
+    def __torch_function__(self, f: Any, kinds: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
+        out = super().__torch_function__(f, kinds, args, kwargs)
+        if self.met(args, kwargs):
+            self._follow(canonical(f)[0], args, kwargs, out)
+        return out
+
+    def _follow(self, name: str, args: Any, kwargs: dict[str, Any], out: Any) -> None:
+        """Masks and indices that depend on the point may differ at the baseline as long as no number comes of it."""
+        given = [t for t in tensors(args, kwargs) if id(t) in self._unseen]
+        made = list(tensors((out,))) or [t for t in args[:1] if isinstance(t, Tensor)]
+        if given and any(t.requires_grad for t in made):
+            self.same(name, given)
+        for t in made:
+            if t.is_floating_point() and not t.requires_grad and not name.startswith("new_") and not name.endswith("_like"):
+                self.same(name, [t])
+            elif not t.is_floating_point():
+                self._unseen[id(t)] = t
+
+    # -- the tape ----------------------------------------------------------------------------------------------------
 
     def taped(self, name: str, values: Iterable[Any]) -> list[Any] | None:
-        """First pass: records; second: what the baseline had here."""
-        if self._at is None:
-            self._tape.append((name, [(a.detach(), a._version) if isinstance(a, Tensor) else (a, 0) for a in values]))
+        """At the baseline: records; at the point: what the baseline had here."""
+        if self.records:
+            self._record(name, [a.detach() if isinstance(a, Tensor) else a for a in values])
             return None
-        here = self._tape[self._at] if self._at < len(self._tape) else None
-        if here is None or here[0] != name:
+        if not self._tape or self._tape[0][0] != name:
             raise CannotComplete(f"Rules that compare with a baseline need the same operations at both; they part ways at {name!r} in {self.place()}. Choose another baseline.")
-        self._tape[self._at], self._at = None, self._at + 1
-        if any(isinstance(old, Tensor) and old._version != version for old, version in here[1]):
-            raise CannotComplete(f"A value that {name!r} in {self.place()} was given at the baseline was changed in place later. Write it out of place, or use a method without rules.")
-        return [old for old, _ in here[1]]
+        return self._tape.popleft()[1]
+
+    def _record(self, name: str, held: list[Any]) -> None:
+        self._tape.append((name, held))
+        for i, t in enumerate(held):
+            if isinstance(t, Tensor):
+                self._aliases.setdefault(t.untyped_storage().data_ptr(), []).append((held, i))
+
+    def spare(self, target: Tensor) -> None:
+        """Before `target` is written on: records that share its memory get a copy of theirs."""
+        if self.records:
+            for held, i in self._aliases.pop(target.untyped_storage().data_ptr(), ()):
+                held[i] = held[i].clone()
+
+    def same(self, name: str, values: list[Tensor]) -> None:
+        """Refuses what depends on the point, differs at the baseline, and is seen by no gradient."""
+        old = self.taped(name, values)
+        if old is not None and not all(a.shape == b.shape and torch.equal(a, b) for a, b in zip(values, old, strict=True)):
+            raise NotApplicable(f"Rules that compare with a baseline need masks and indices that are the same at both; those of {name!r} in {self.place()} differ. Use a method without rules, such as integrated-gradients.")
+
+    # -- one operation -----------------------------------------------------------------------------------------------
+
+    def _written(self, f: Any, name: str, args: Any, kwargs: dict[str, Any]) -> Any:
+        self.spare(args[0])
+        return super()._written(f, name, args, kwargs)
 
     def passed(self, f: Any, name: str, inplace: bool, args: Any, kwargs: dict[str, Any]) -> Any:
-        """A linear operation, whose masks and indices must not depend on the point."""
-        picks = [t.clone() for t in tensors(args, kwargs) if not t.is_floating_point()]
-        if picks:
-            old = self.taped(name, picks)
-            if old is not None and not all(a.shape == b.shape and torch.equal(a, b) for a, b in zip(picks, old, strict=True)):
-                raise NotApplicable(f"Rules that compare with a baseline need masks and indices that are the same at both; those of {name!r} in {self.place()} differ. Use a method without rules.")
+        """A linear operation. What is detached still depends on the point."""
+        if inplace or name == "__setitem__":
+            self.spare(args[0])
+        if name == "detach" and not inplace:
+            return self.note(args[0].view_as(args[0]))
         return super().passed(f, name, inplace, args, kwargs)
 
-    def apply(self, c: Call) -> Tensor:
+    def apply(self, c: Call) -> Any:
+        if not c.live():
+            return c.run()
         if c.kind == "weights" and c.bound[1].requires_grad:
             raise NotApplicable(f"Rules that compare with a baseline need weights that do not depend on the point; those of {c.name!r} in {self.place()} do.")
-        if c.kind != "weights" or self.rules.recall_weights:
-            c.old = self.taped(c.name, c.args)
-        return super().apply(c) if c.live() else c.run()
+        if not self.rules.recall_weights and (c.kind == "weights" or (c.kind == "product" and len(c.live()) == 1)):
+            return super().apply(c)
+        if c.name == "einsum" and isinstance(c.args[1], (list, tuple)):
+            c.args = [c.args[0], *c.args[1]]
+        c.old = self.taped(c.name, c.args)
+        return c.run() if self.records else super().apply(c)
+
+    def _twin(self, f: Any, name: str, args: Any, kwargs: dict[str, Any]) -> Any:
+        return self.inside(TWINS[name], *args, **kwargs) if self.records else super()._twin(f, name, args, kwargs)
+
+    def batch_norm(self, f: Any, args: Any, kwargs: dict[str, Any]) -> Tensor:
+        """A fixed scale and shift: linear."""
+        if Norm.of(f, args, kwargs).training:
+            return super().batch_norm(f, args, kwargs)
+        return f(*args, **kwargs)
+
+    def _unknown(self, f: Any, name: str, args: Any, kwargs: dict[str, Any]) -> Any:
+        if name in WINNERS and args[0].requires_grad:
+            return self.apply(Call(self, f, name, "max", args, kwargs))
+        return super()._unknown(f, name, args, kwargs)
 
     def unruled(self, name: str, args: Any, out: Any) -> Any:
-        raise NotApplicable(f"There is no rule for the operation {name!r} in {self.place()} that compares with a baseline. Use a method without rules, such as integrated-gradients.")
+        """What sorts or picks is linear if it picks the same at both."""
+        picks = [t for t in tensors((out,)) if not t.is_floating_point()]
+        if name not in PICKS or not picks:
+            raise NotApplicable(f"There is no rule for the operation {name!r} in {self.place()} that compares with a baseline. Use a method without rules, such as integrated-gradients.")
+        self.same(name, picks)
+        return out
+
+
+def _nothing(_: Any) -> None:
+    """Saved for a backward pass that will not be."""
+

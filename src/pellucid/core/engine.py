@@ -89,6 +89,10 @@ class Engine:
         elif parent.out is not None and parent.fx is not None:
             self.out, self.fx = parent.out[rows.to(parent.out.device)], parent.fx[rows.to(parent.fx.device)]
 
+    def share(self, parent: "Engine") -> None:
+        """Remembers values where the parent does: it is asked the same at the same place."""
+        self._memo = parent._memo
+
     # -- runners ---------------------------------------------------------------------------------------------------
 
     def close(self) -> None:
@@ -298,13 +302,13 @@ class Engine:
         if groups is None:
             with self._ruled(len(rows), step, rows, start) as mode, torch.enable_grad():
                 leaf = tuple(_leaf(p) for p in parts)
-                y = _known(self._values(self._forward(step, leaf, rows), rows), mode)
+                y = self._met(self._forward(step, leaf, rows), rows, mode, start)
             return self._pull(y.sum(), leaf, keep=False)
         first, inverse, turn = groups
         found = tuple(torch.empty_like(p) for p in parts)
         with self._ruled(len(first), step, rows) as mode, torch.enable_grad():
             leaf = tuple(_leaf(p.index_select(0, first)) for p in parts)
-            y = _known(self._values(self._forward(step, leaf, rows[first]).index_select(0, inverse), rows), mode)
+            y = self._met(self._forward(step, leaf, rows[first]).index_select(0, inverse), rows, mode)
         for k in range(int(turn.max()) + 1):
             mine = (turn == k).nonzero()[:, 0]
             for f, g in zip(found, self._pull(y[mine].sum(), leaf, keep=True), strict=True):
@@ -318,13 +322,31 @@ class Engine:
             yield None
             return
         mode = self.rules.mode(self._runner(step.channels_last).names, n)
-        if start is not None:
-            with torch.no_grad(), mode:
-                self._values(self._forward(step, start, rows), rows)
-            mode.turn()
         with mode:
+            if start is not None:
+                with mode.recording():
+                    mode.before = self._forward(step, tuple(_leaf(p) for p in start), rows)
             yield mode
         self.changed = max(self.changed, mode.changed)
+
+    def _met(self, out: Tensor, rows: Tensor, mode: Mode | None, start: tuple[Tensor, ...] | None = None, inverse: Tensor | None = None) -> Tensor:
+        """Target values, whose every step the rules must have seen; paired rules see the baseline's first, which are remembered."""
+        with self._settled_by(out, rows):
+            if mode is not None and start is not None:
+                there, mode.before = mode.before, None
+                with mode.recording():
+                    before = self._values(there if inverse is None else there[inverse], rows)
+                self._remember(start, rows, before if inverse is None else None)
+            y = self._values(out, rows)
+        if mode is not None:
+            mode.check([y])
+        return y
+
+    @torch.no_grad()
+    def _remember(self, parts: tuple[Tensor, ...], rows: Tensor, y: Tensor | None) -> None:
+        """Values that came on the way, so that nobody asks for them again."""
+        if y is not None and not self.model.training:
+            self._memo.update(zip(row_keys(parts, rows), y.detach().cpu(), strict=True))
 
     def _pull(self, y: Tensor, to: tuple[Tensor, ...], keep: bool, twice: bool = False) -> tuple[Tensor, ...]:
         where = ", ".join(map(str, self.places)) or "the input"
@@ -379,10 +401,11 @@ class Engine:
     def _tapped(self, rows: Tensor, step: Step) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...], Tensor]:
         """(values, gradients, outputs) of a chunk; copies of a row that differ in their target share its forward."""
         first, inverse, turn = self._copies(rows)
-        with self._ruled(len(first), step, rows) as mode, torch.enable_grad():
+        start = tuple(leaves(self.against.make(torch.zeros_like(first), first))) if self.against is not None else None
+        with self._ruled(len(first), step, rows, start) as mode, torch.enable_grad():
             leaf, out = self._tap_forward(first, step)
             whole = out if self.fan == 1 else out[inverse]
-            y = _known(self._own_values(whole, rows), mode)
+            y = self._met(whole, rows, mode, start, None if self.fan == 1 else inverse)
         turns, pulls = int(turn.max()) + 1, []
         for k in range(turns):
             pulls.append(self._pull(y[turn == k].sum(), leaf, keep=k + 1 < turns))
@@ -402,7 +425,7 @@ class Engine:
             with torch.enable_grad(), sdpa_kernel(SDPBackend.MATH):  # fused attention has no second derivative
                 leaf = None if self.moved is None else tuple(_leaf(take(m, rows)) for m in self.moved)
                 leaf, out = self._tap_forward(rows, step) if leaf is None else (leaf, self._forward(step, leaf, rows))
-                g = self._pull(self._own_values(out, rows).sum(), leaf, keep=True, twice=True)
+                g = self._pull(self._met(out, rows, None).sum(), leaf, keep=True, twice=True)
                 along = sum((a * b).sum() for a, b in zip(g, take(v, rows) if v is not None else [t.detach() for t in leaf], strict=True))
                 bent = torch.autograd.grad(along, leaf, allow_unused=True) if along.requires_grad else (None,) * len(leaf)
             self.count.backward += len(rows)
@@ -442,16 +465,19 @@ class Engine:
         self.count.forward += len(rows)
         return leaf, self._readable(out, len(rows))
 
-    def _own_values(self, out: Tensor, rows: Tensor) -> Tensor:
-        """Target values before the target is settled: a prediction is read off these rows' own outputs."""
+    @contextlib.contextmanager
+    def _settled_by(self, out: Tensor, rows: Tensor) -> Iterator[None]:
+        """Before the target is settled, a prediction is read off these rows' own outputs."""
         if self.resolved:
-            return self._values(out, rows)
-        labels = self.model.labels if self.read is None else None
-        whole = out.detach().new_zeros(self.size, *out.shape[1:])
-        whole[rows.to(out.device)] = out.detach()
-        held, self.target = self.target, self.target.resolve(whole, labels)
+            yield
+            return
+        with torch.no_grad():
+            labels = self.model.labels if self.read is None else None
+            whole = out.detach().new_zeros(self.size, *out.shape[1:])
+            whole[rows.to(out.device)] = out.detach()
+            held, self.target = self.target, self.target.resolve(whole, labels)
         try:
-            return self._values(out, rows)
+            yield
         finally:
             self.target = held
 
@@ -472,13 +498,6 @@ class Engine:
             if not isinstance(why, (Unfit, PellucidError)) and not scarce(why):
                 raise
             self._give_up_suffix(why)
-
-
-def _known(y: Tensor, mode: Mode | None) -> Tensor:
-    """Target values, whose every step the rules must have seen."""
-    if mode is not None:
-        mode.check([y])
-    return y
 
 
 def _leaf(t: Tensor) -> Tensor:

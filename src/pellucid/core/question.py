@@ -141,6 +141,8 @@ class Question:
         new = self._new(rules=rules, against=against, origin=self)
         new.engine.inherit(self.engine)
         new.engine.out, new.engine.fx, new.engine.above = self.engine.out, self.engine.fx, self.engine
+        new.engine.share(self.engine)
+        new._local.asked_by = self._local
         for known in ("point", "start"):
             if hasattr(self._local, known):
                 setattr(new._local, known, getattr(self._local, known))
@@ -244,10 +246,12 @@ class Question:
         return self.pack([o.reshape(*lead, self.size, *o.shape[1:]) for o in out])
 
     def _grad_here(self) -> Tree:
-        if self.moved is not None or self.against is not None:
+        if self.moved is not None:
             return self.grad(self.point)
         point, grads = self.engine.tap()
         self._local.point = self.pack(point)
+        if hasattr(self._local, "asked_by"):
+            self._local.asked_by.point = self._local.point
         if self.origin is not None:
             self.origin._local.point = self._local.point
         return self.pack(grads)

@@ -1,0 +1,186 @@
+"""Secant rules: the exact linear map that takes an operation's inputs from the baseline to the point, and its output with them.
+
+Source: Shrikumar, Greenside, Kundaje 2017, arXiv:1704.02685, sections 3.2 (multipliers) and 3.5.2 (rescale); products, softmax,
+maxima and normalization are not in the paper: here each has a rule of its own that is exact as well.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from ..core._kept import Back, vjp
+from ..core.errors import NotApplicable
+from ..core.rules import Call, Rule, Rules
+
+EXACT = frozenset(["relu", "relu6", "hardtanh", "clamp", "clamp_min", "clamp_max", "abs", "threshold"])
+"""Functions whose differences are computed without rounding: the smallest step tells the slope."""
+CLOSED: dict[str, Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]] = {
+    "square": lambda x, x0, y, y0: x + x0,
+    "reciprocal": lambda x, x0, y, y0: -y * y0,
+    "sqrt": lambda x, x0, y, y0: torch.where(y + y0 > 0, 1 / (y + y0), 0),
+    "rsqrt": lambda x, x0, y, y0: -(y * y0).square() / (y + y0),
+}
+"""Slopes that need no difference at all."""
+
+
+@dataclass(frozen=True)
+class Linear:
+    """J with J (x - x0) = y - y0: `forward` applied to differences at the inputs, `back` its transpose applied to multipliers."""
+
+    value: Tensor
+    inputs: list[Tensor]
+    forward: Callable[..., Tensor]
+    back: Back
+    index: Tensor | None = None
+    """Where each value came from, if the operation says so."""
+
+
+def kept(linear: Callable[[Call], Linear]) -> Rule:
+    """The rule that keeps an operation's value and sends multipliers back through its secant."""
+
+    def rule(c: Call) -> Any:
+        if c.old is None:
+            return c.native()
+        j = linear(c)
+        out = c.keep(j.value, j.back, *j.inputs)
+        return out if j.index is None else with_index(c, out, j.index)
+
+    return rule
+
+
+def with_index(c: Call, out: Tensor, index: Tensor) -> Any:
+    """A maximum and where it came from, as the operation gives them."""
+    return getattr(torch.return_types, c.name)((out, index)) if c.name in ("max", "min") else (out, index)
+
+
+def pointwise(c: Call) -> Linear:
+    """Each number by the slope between its two values; by the derivative where these are too near to tell a slope."""
+    y, m = c.output(), slope(c)
+    return Linear(y, [c.args[0]], lambda d: d * m, lambda g: (g * m,))
+
+
+def slope(c: Call) -> Tensor:
+    """The slopes of an elementwise function between the baseline and the point."""
+    x, x0, y = c.args[0].detach(), c.old[0], c.output()
+    y0 = c.run(x0)
+    if c.name in CLOSED or (c.name == "pow" and c.args[1] == 2):
+        return CLOSED["square" if c.name == "pow" else c.name](x, x0, y, y0)
+    d = x - x0
+    if c.name in EXACT:
+        m = torch.sub(y, y0, out=y0).div_(d)
+        return m if _no_nan(m) else torch.where(d == 0, _derivative(c, x), m)
+    near = d.abs() <= _reach(x, x0)
+    m = torch.sub(y, y0, out=y0).div_(d)
+    return m if not near.any() else torch.where(near, _derivative(c, torch.lerp(x0, x, 0.5)), m)
+
+
+def _reach(x: Tensor, x0: Tensor) -> Tensor:
+    """Below this distance the derivative at the midpoint errs less than a difference of two rounded numbers.
+
+    It is relative to the numbers themselves, so that a kink at zero never lies between two that are near.
+    """
+    return torch.maximum(x.abs(), x0.abs()).clamp_(max=1).mul_(2 * torch.finfo(x.dtype).eps ** (1 / 3))
+
+
+def _derivative(c: Call, at: Tensor) -> Tensor:
+    found = vjp(c.run, [at], torch.ones_like(at))[0]
+    return torch.zeros_like(at) if found is None else found
+
+
+def _no_nan(m: Tensor) -> bool:
+    """A sum is the cheapest way to look at every number."""
+    return not bool(m.sum().isnan())
+
+
+def product(c: Call) -> Linear:
+    """Any product f(a, b): f(da, mean of b) + f(mean of a, db), which is the Shapley value of two players."""
+    live = [i for i, a in enumerate(c.args) if isinstance(a, Tensor) and a.requires_grad]
+    if len(live) > 2:
+        raise NotApplicable(f"The secant of a product needs at most two factors that depend on the point; {c.name!r} in {c.mode.place()} has {len(live)}. Multiply two at a time.")
+    mid = [torch.lerp(c.old[i], a.detach(), 0.5) if i in live else a for i, a in enumerate(c.args)]
+
+    def at(i: int, d: Tensor) -> Tensor:
+        return c.run(*mid[:i], d, *mid[i + 1 :])
+
+    def forward(*ds: Tensor) -> Tensor:
+        return sum(at(i, d) for i, d in zip(live, ds, strict=True))  # type: ignore[return-value]
+
+    def back(g: Tensor) -> tuple[Tensor | None, ...]:
+        if len(live) == 2 and c.name in _FACTORS:
+            a, b = (mid[i] for i in live)
+            return tuple(t.sum_to_size(s.shape) for t, s in zip(_FACTORS[c.name](g, a, b), (a, b), strict=True))
+        return vjp(lambda *xs: c.run(*[xs[live.index(i)] if i in live else a for i, a in enumerate(mid)]), [mid[i] for i in live], g)
+
+    return Linear(c.output(), [c.args[i] for i in live], forward, back)
+
+
+_FACTORS: dict[str, Callable[[Tensor, Tensor, Tensor], tuple[Tensor, Tensor]]] = {
+    "mul": lambda g, a, b: (g * b, g * a),
+    "bmm": lambda g, a, b: (g @ b.mT, a.mT @ g),
+}
+
+
+def softmax(c: Call) -> Linear:
+    """With k the logarithmic mean of both answers: diag(k) - k k' / sum(k); for log_softmax 1 - 1 k' / sum(k).
+
+    exp(a) - exp(b) = k (a - b) for a and b the logarithms of both answers, and these lack a constant that the answers' sum fixes.
+    """
+    dim = c.kwargs["dim"] if "dim" in c.kwargs else c.args[1] if len(c.args) > 1 else -1
+    y, x = c.output(), c.args[0]
+    a, b = (t.log_softmax(dim, dtype=y.dtype) for t in (x.detach(), c.old[0]))
+    t = (a - b).abs_()
+    k = torch.maximum(a, b).exp_() * torch.where(t > 0, -torch.expm1(-t) / t, 1)
+    p = k / k.sum(dim, keepdim=True)
+    if c.name == "log_softmax":
+        return Linear(y, [x], lambda d: d - (p * d).sum(dim, keepdim=True), lambda g: ((g - p * g.sum(dim, keepdim=True)).to(x.dtype),))
+    both = lambda d: k * (d - (p * d).sum(dim, keepdim=True))  # noqa: E731
+    return Linear(y, [x], both, lambda g: (both(g).to(x.dtype),))
+
+
+def maximum(c: Call) -> Linear:
+    """A value that rose is owed to what wins at the point, one that fell to what won at the baseline."""
+    x, x0 = c.args[0], c.old[0]
+    (y, i, lined), (y0, j, _) = winners(c, x.detach()), winners(c, x0)
+    least = c.name in ("amin", "min")
+    who = torch.where(((y <= y0) if least else (y >= y0)).reshape(i.shape), i, j)
+    d = lined(x.detach() - x0).gather(-1, who)
+    m = torch.where(d == 0, 1, (y - y0).reshape(who.shape) / d)
+
+    def forward(d: Tensor) -> Tensor:
+        return (lined(d).gather(-1, who) * m).reshape(y.shape)
+
+    both = c.name.endswith("_with_indices") or (c.name in ("max", "min") and len(c.args) + len(c.kwargs) > 1)
+    return Linear(y, [x], forward, lambda g: vjp(forward, [x], g), i.reshape(y.shape) if both else None)
+
+
+def winners(c: Call, x: Tensor) -> tuple[Tensor, Tensor, Callable[[Tensor], Tensor]]:
+    """(values, index of each one's winner, how to lay out an input so that the last axis holds what competes)."""
+    if "pool" in c.name:
+        name = c.name.removesuffix("_with_indices")
+        rest = {k: v for k, v in c.kwargs.items() if k != "return_indices"}
+        y, at = getattr(F, f"{name}_with_indices")(x, *c.args[1:], **rest)
+        n = int(name[-2])
+        return y, at.flatten(-n), lambda t: t.flatten(-n)
+    dims, keepdim = _reduced(c)
+    axes = sorted(d % x.ndim for d in dims) if dims else list(range(x.ndim))
+    last = list(range(-len(axes), 0))
+    lined = lambda t: t.movedim(axes, last).flatten(-len(axes))  # noqa: E731
+    y, at = lined(x).min(-1) if c.name in ("amin", "min") else lined(x).max(-1)
+    if keepdim:
+        for a in axes:
+            y = y.unsqueeze(a)
+    return y, at.unsqueeze(-1), lined
+
+
+def _reduced(c: Call) -> tuple[tuple[int, ...], bool]:
+    dim = c.kwargs["dim"] if "dim" in c.kwargs else c.args[1] if len(c.args) > 1 else ()
+    keepdim = c.kwargs["keepdim"] if "keepdim" in c.kwargs else c.args[2] if len(c.args) > 2 else False
+    return (dim,) if isinstance(dim, int) else tuple(dim), bool(keepdim)
+
+
+RESCALE = Rules(pointwise=kept(pointwise), scale=kept(pointwise), product=kept(product), softmax=kept(softmax), max=kept(maximum), paired=True, fold=False, counted=False)
+"""DeepLIFT's rescale rule on every operation. Weighted operations are linear: their own gradient is exact."""

@@ -1,0 +1,55 @@
+"""DeepLIFT: differences from a baseline, handed back through every operation by exact slopes."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from ..core.card import Card, Needs, Promise, param
+from ..core.points import Points
+from ..core.procedure import Method, Values, sum_of
+from ..core.question import Question
+from ..core.tree import Tree, each, leaves
+from ._secant import RESCALE
+
+LOUD = 50
+"""Values whose sizes add up to this many times the difference they explain cancel each other for the most part."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class DeepLift(Method):
+    """How much of the difference to the baseline does each part account for?
+
+    How: one pass at the baseline, one at the point; each operation hands the difference of its output back to its inputs by the
+    slope between the two, instead of the tangent. Sums, products, softmax, maxima and normalization have exact slopes too.
+    Units: target units; a row's values sum to f(z) - f(baseline), whatever the network.
+    Misleads when: effects that cancel between baseline and point are large against their difference (a note says so): baselines
+    at which a normalization divides by nearly nothing, such as embeddings of zeros.
+    Source: Shrikumar, Greenside, Kundaje 2017, arXiv:1704.02685, sections 3.2 to 3.5.
+    """
+
+    card = Card(title="DeepLIFT", paper="arXiv:1704.02685", needs=Needs.GRADIENT | Needs.MODULES, promises=Promise.COMPLETE | Promise.LOCAL,
+                cost="2 forward rows and 1 backward row, one more forward at a layer", baseline=True)
+
+    def attribute(self, q: Question) -> Values:
+        m = multipliers(q)
+        values = each(torch.mul, each(torch.sub, q.point, q.start), m)
+        return Values(values, notes=cancelling(values))
+
+
+def multipliers(q: Question) -> Tree:
+    """What a step at each part of the point adds to the target on the way from the baseline, in one."""
+    start = leaves(q.start)
+    return q.with_rules(RESCALE, Points(1, lambda s, rows: tuple(t[rows] for t in start))).grad()
+
+
+def cancelling(values: Tree) -> tuple[str, ...]:
+    """A warning where the values are large and their sum is not."""
+    sizes, sums = sum_of(each(torch.abs, values)), sum_of(values).abs()
+    loud = sizes > LOUD * sums
+    if not loud.any():
+        return ()
+    worst = float((sizes / sums.clamp(min=torch.finfo(sums.dtype).tiny)).max())
+    return (f"in {int(loud.sum())} of {len(loud)} rows the values cancel: their sizes add up to {worst:.3g} times their sum. Where a normalization divides by nearly nothing at the baseline, choose another ([PAD], a mean, a blur)",)
+
+
