@@ -48,6 +48,18 @@ def test_relevance_and_what_was_absorbed_make_up_the_answer(at):
     assert q.engine.by_row
 
 
+def test_a_moved_point_keeps_its_own_account():
+    x, moved = normal(4, 3, 9, 9), normal(4, 3, 9, 9, seed=5)
+    model = wrap(made(Functional))
+    there = ask(model, moved, [0, 1, 2, 0]).with_rules(CONSERVING)
+    there.grad()
+    q = ask(model, x, [0, 1, 2, 0]).with_point(moved).with_rules(CONSERVING)
+    q.grad()
+    assert q.absorbed().keys() == there.absorbed().keys()
+    for key, amount in there.absorbed().items():
+        torch.testing.assert_close(q.absorbed()[key], amount)
+
+
 class Odd(nn.Module):
     def __init__(self, f):
         super().__init__()

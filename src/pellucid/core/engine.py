@@ -303,7 +303,9 @@ class Engine:
             with self._ruled(len(rows), step, rows, start) as mode, torch.enable_grad():
                 leaf = tuple(_leaf(p) for p in parts)
                 y = self._met(self._forward(step, leaf, rows), rows, mode, start)
-            return self._pull(y.sum(), leaf, keep=False)
+            pulled = self._pull(y.sum(), leaf, keep=False)
+            self._absorb(mode, rows, torch.arange(len(rows)))
+            return pulled
         first, inverse, turn = groups
         found = tuple(torch.empty_like(p) for p in parts)
         with self._ruled(len(first), step, rows) as mode, torch.enable_grad():
@@ -313,6 +315,7 @@ class Engine:
             mine = (turn == k).nonzero()[:, 0]
             for f, g in zip(found, self._pull(y[mine].sum(), leaf, keep=True), strict=True):
                 f[mine] = g[inverse[mine]]
+            self._absorb(mode, rows[mine], inverse[mine])
         return found
 
     @contextlib.contextmanager
@@ -444,7 +447,7 @@ class Engine:
             return
         for key, amount in mode.ledger.take().items():
             total = self.absorbed.setdefault(key, amount.new_zeros(self.size, *amount.shape[1:]))
-            total[rows.to(total.device)] += amount[source.to(amount.device)]
+            total.index_add_(0, rows.to(total.device), amount[source.to(amount.device)])
         self.by_row &= mode.ledger.by_row
 
     def _copies(self, rows: Tensor) -> tuple[Tensor, Tensor, Tensor]:
