@@ -2,6 +2,7 @@
 
 from .activations import Activations as Activations
 from .beta_smooth import BetaSmooth as BetaSmooth
+from .blur_integrated_gradients import BlurIntegratedGradients as BlurIntegratedGradients
 from .conductance import Conductance as Conductance
 from .deconvnet import Deconvnet as Deconvnet
 from .deep_lift import DeepLift as DeepLift

@@ -3,6 +3,7 @@
 import torch
 from torch import Tensor
 
+from ..core.procedure import sum_of
 from ..core.tree import Tree, each
 
 
@@ -20,7 +21,7 @@ class Trapezoid:
 
     def add(self, z: Tree, g: Tree) -> None:
         """The next point of the path, and the gradient there."""
-        here = (each(_wide, z), each(_wide, g))
+        here = (each(wide, z), each(wide, g))
         if not self.n:
             self.whole = self.half = each(torch.zeros_like, here[0])
             self._even = here
@@ -44,5 +45,12 @@ def _step(a: tuple[Tree, Tree], b: tuple[Tree, Tree]) -> Tree:
     return each(lambda y, g, z, h: (z - y) * (g + h) / 2, *a, *b)
 
 
-def _wide(t: Tensor) -> Tensor:
+def told(steps: int, values: Tree, change: Tensor) -> str:
+    """How nearly the values sum to the change of the target from one end of the path to the other."""
+    gap = float(((sum_of(values) - change).abs() / change.abs().clamp(min=1e-30)).max())
+    return f"{steps} steps; the values sum to the change of the target to within {gap:.2%} of it"
+
+
+def wide(t: Tensor) -> Tensor:
+    """In single precision at least."""
     return t.float() if t.dtype in (torch.float16, torch.bfloat16) else t

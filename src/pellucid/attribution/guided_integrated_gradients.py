@@ -8,10 +8,10 @@ from torch import Tensor
 
 from ..core.agreement import agreement
 from ..core.card import Card, Needs, Promise, param
-from ..core.procedure import Method, Values, sum_of
+from ..core.procedure import Method, Values
 from ..core.question import Question
 from ..core.tree import Tree, each, leaves
-from ._path import Trapezoid
+from ._path import Trapezoid, told, wide
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,17 +41,18 @@ class GuidedIntegratedGradients(Method):
         pieces = self.anchors + 1
         moves = max(1, round(self.steps / pieces))
         way = each(lambda z, z0: (z - z0).abs().flatten(1).repeat(pieces, 1), q.point, q.start)
-        room = torch.cat([_wide(w) for w in leaves(way)], 1)
+        room = torch.cat([wide(w) for w in leaves(way)], 1)
         done, found = torch.zeros_like(room), Trapezoid()
         for step in range(moves):
             z = _at(q, done, pieces)
             g = q.grad(z)
             found.add(z, g)
-            done = self._moved(done, room, torch.cat([_wide(t.abs().flatten(0, 1).flatten(1)) for t in leaves(g)], 1), (step + 1) / moves)
+            done = self._moved(done, room, torch.cat([wide(t.abs().flatten(0, 1).flatten(1)) for t in leaves(g)], 1), (step + 1) / moves)
         z = _at(q, done, pieces)
         found.add(z, q.grad(z))
         whole, half = (each(lambda s, p: s.sum(0).to(p.dtype), s, q.point) for s in found.sums())
-        return Values(whole, convergence=agreement(whole, half) if moves > 1 else None, notes=(_told(q, whole, moves * pieces),))
+        change = q.target_values() - q.value(q.start)
+        return Values(whole, convergence=agreement(whole, half) if moves > 1 else None, notes=(told(moves * pieces, whole, change),))
 
     def _moved(self, done: Tensor, way: Tensor, slope: Tensor, t: float) -> Tensor:
         """How much of its way each feature has done, once `1 - t` of the whole distance is left."""
@@ -79,14 +80,3 @@ def _at(q: Question, done: Tensor, pieces: int) -> Tree:
     first = torch.arange(pieces, device=done.device).repeat_interleave(q.size)[:, None]
     parts = iter(((first + done) / pieces).split(sizes, 1))
     return each(lambda z, z0: torch.lerp(z0, z, next(parts).to(z).reshape(pieces, *z.shape)), q.point, q.start)
-
-
-def _told(q: Question, values: Tree, steps: int) -> str:
-    """How nearly the values sum to what they should."""
-    change = q.target_values() - q.value(q.start)
-    gap = float(((sum_of(values) - change).abs() / change.abs().clamp(min=1e-30)).max())
-    return f"{steps} steps; the values sum to the change of the target to within {gap:.2%} of it"
-
-
-def _wide(t: Tensor) -> Tensor:
-    return t.float() if t.dtype in (torch.float16, torch.bfloat16) else t
