@@ -71,7 +71,8 @@ class Conductance(Method):
             half.add([h[coarse] for h in block.values], [g[coarse] for g in block.slopes])
             done += len(k)
         like = leaves(q.point)
-        return _Map(*(q.pack([v.to(p.dtype) for v, p in zip(m.sums, like, strict=True)]) for m in (whole, half)), n)
+        maps = [q.pack([v.to(p.dtype) for v, p in zip(m.sums, like, strict=True)]) for m in (whole, half)]
+        return _Map(maps[0], maps[1], n)
 
     def _through(self, q: Question) -> Values:
         """(x - baseline) times the mean of df/dh dh/dx along the path, for one unit h: first its df/dh at all nodes, then the weighted sum of dh/dx."""
@@ -80,7 +81,7 @@ class Conductance(Method):
         unit = self.through if isinstance(self.through, Neuron) else _neuron(self.through)
         rule = gauss_legendre(50 if self.steps == "auto" else int(self.steps), q.size)
         index = unit.index if isinstance(unit.index, tuple) else (unit.index,)
-        outer = torch.cat([block.slopes[0][(slice(None), slice(None), *index)] for block in along(q.at_layer(unit.layer), rule.nodes, "Conductance through a neuron")])
+        outer = torch.cat([_at(block.slopes[0], index) for block in along(q.at_layer(unit.layer), rule.nodes, "Conductance through a neuron")])
         inner = q.about(unit).grad(q.path(rule.nodes), weights=rule.weights * outer.double().cpu())
         span = each(torch.sub, q.point, q.start)
         whole, half = (each(lambda s, t, i=i: s * t[i], span, inner) for i in (0, 1))
@@ -92,6 +93,13 @@ def _neuron(given: Any) -> Neuron:
         raise UsageError(f"Conductance needs through as a pel.Neuron or (layer, index); got {given!r}.")
     layer, index = given
     return Neuron(layer, tuple(index) if isinstance(index, list) else index)
+
+
+def _at(values: Tensor, index: tuple[int, ...]) -> Tensor:
+    """(n, B) of (n, B, ...): one position of every row."""
+    for i in index:
+        values = values.select(2, i)
+    return values
 
 
 class _Trapezoids:

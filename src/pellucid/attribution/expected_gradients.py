@@ -1,5 +1,6 @@
 """Expected gradients: integrated gradients over many baselines, one random point of one path at a time."""
 
+import functools
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -43,7 +44,7 @@ class ExpectedGradients(Method):
         sums = _Pairs(q.point, weight)
         for first, start in _starts(q, index):
             path = _Path(q, t, first, start, self.noise)
-            q.stream(path.points(), lambda g, s, rows, p=path: sums.add([a * b for a, b in zip(p.span, g, strict=True)], p.first + s, rows))
+            q.stream(path.points(), functools.partial(sums.take, path))
         note = f"{len(t)} draws, two in each of {len(t) // 2} stretches of {'the path' if pool == 1 else f'the paths from {pool} baselines'}"
         return Values(q.pack(sums.mean()), error=q.pack(sums.error()), notes=(note,))
 
@@ -114,8 +115,11 @@ class _Pairs:
         self.like, self.weight = leaves(like), weight
         self.sums, self.squares, self.waiting = list[Tensor](), list[Tensor](), list[Tensor]()
 
-    def add(self, values: list[Tensor], s: Tensor, rows: Tensor) -> None:
-        """Draws `s` of rows `rows`, in order."""
+    def take(self, path: _Path, g: tuple[Tensor, ...], s: Tensor, rows: Tensor) -> None:
+        """The gradients of draws `s` of rows `rows` on a path, in order."""
+        self._add([a * b for a, b in zip(path.span, g, strict=True)], path.first + s, rows)
+
+    def _add(self, values: list[Tensor], s: Tensor, rows: Tensor) -> None:
         if not self.sums:  # not before: a caller's inference mode would make tensors that cannot be added to
             self.sums, self.squares, self.waiting = ([torch.zeros_like(t, dtype=torch.promote_types(t.dtype, torch.float32)) for t in self.like] for _ in range(3))
         for sample in s.unique().tolist():
