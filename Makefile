@@ -9,7 +9,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check -qq
 PYTEST := $(BIN)/python -m pytest
 
-.PHONY: demo test test-fast test-slow lint docs catalogue check clean
+.PHONY: demo test test-fast test-slow lint docs catalogue gallery check clean
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
 
@@ -36,6 +36,10 @@ docs: $(VENV)/.stamp-docs catalogue
 
 catalogue: $(VENV)/.stamp-demo
 	$(BIN)/python docs/generate.py
+
+# Every method on one photograph, for the docs; a few minutes.
+gallery: $(VENV)/.stamp-demo
+	$(BIN)/python docs/gallery.py
 
 check: lint docs test
 
