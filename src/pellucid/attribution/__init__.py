@@ -1,19 +1,33 @@
 """Attribution methods. To add one: write one file, add one line here."""
 
+from .ablation_cam import AblationCAM as AblationCAM
 from .activations import Activations as Activations
 from .beta_smooth import BetaSmooth as BetaSmooth
 from .blur_integrated_gradients import BlurIntegratedGradients as BlurIntegratedGradients
+from .cam import CAM as CAM
 from .conductance import Conductance as Conductance
 from .deconvnet import Deconvnet as Deconvnet
 from .deep_lift import DeepLift as DeepLift
+from .eigen_cam import EigenCAM as EigenCAM
+from .eigen_grad_cam import EigenGradCAM as EigenGradCAM
+from .element_wise_cam import ElementWiseCAM as ElementWiseCAM
 from .expected_gradients import ExpectedGradients as ExpectedGradients
+from .fem import FEM as FEM
 from .full_grad import FullGrad as FullGrad
 from .grad_cam import GradCAM as GradCAM
+from .grad_cam_plus_plus import GradCAMPlusPlus as GradCAMPlusPlus
 from .guided_backprop import GuidedBackprop as GuidedBackprop
 from .guided_integrated_gradients import GuidedIntegratedGradients as GuidedIntegratedGradients
+from .hires_cam import HiResCAM as HiResCAM
 from .input_x_gradient import InputXGradient as InputXGradient
 from .integrated_gradients import IntegratedGradients as IntegratedGradients
 from .internal_influence import InternalInfluence as InternalInfluence
+from .kpca_cam import KPCACAM as KPCACAM
+from .layer_cam import LayerCAM as LayerCAM
 from .occlusion import Occlusion as Occlusion
+from .random_cam import RandomCAM as RandomCAM
 from .saliency import Saliency as Saliency
+from .score_cam import ScoreCAM as ScoreCAM
+from .shapley_cam import ShapleyCAM as ShapleyCAM
 from .smooth_grad import SmoothGrad as SmoothGrad
+from .xgrad_cam import XGradCAM as XGradCAM

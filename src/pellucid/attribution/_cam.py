@@ -54,7 +54,7 @@ class Seen:
         return planes.float() if t.dtype in (torch.float16, torch.bfloat16) else planes
 
 
-class CAM(Method):
+class ActivationMap(Method):
     """What all class activation maps share. A map's file gives `channels`; their sum is the map.
 
     At the input the layer is found: the last one on the way to the target that still lies in space (see `_layer.py`). It is named

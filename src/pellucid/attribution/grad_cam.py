@@ -7,11 +7,11 @@ from torch import Tensor
 from ..core.card import Card, Needs, Promise, param
 from ..core.procedure import Values
 from ..core.question import Question
-from ._cam import CAM, Seen
+from ._cam import ActivationMap, Seen
 
 
 @dataclass(frozen=True, kw_only=True)
-class GradCAM(CAM):
+class GradCAM(ActivationMap):
     """Where did the network look, at the resolution of its last spatial layer?
 
     How: ReLU of the sum over channels of activation times the channel's mean gradient.

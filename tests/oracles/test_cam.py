@@ -1,0 +1,489 @@
+"""Class activation maps against their formulas, written out with hooks and loops on plain PyTorch."""
+
+import pytest
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from models import MiniViT, made, normal
+from pellucid.attribution import (
+    CAM,
+    FEM,
+    KPCACAM,
+    AblationCAM,
+    EigenCAM,
+    EigenGradCAM,
+    ElementWiseCAM,
+    GradCAM,
+    GradCAMPlusPlus,
+    HiResCAM,
+    LayerCAM,
+    RandomCAM,
+    ScoreCAM,
+    ShapleyCAM,
+    XGradCAM,
+)
+from pellucid.backends import wrap
+from pellucid.core.errors import NotApplicable
+from pellucid.core.question import ask
+
+Y = torch.tensor([0, 1, 2])
+
+
+class Net(nn.Module):
+    """Pictures of two channels to three classes; activations of `last` are not negative. The head is linear, or bends."""
+
+    def __init__(self, bent=False):
+        super().__init__()
+        self.first, self.act, self.second, self.last = nn.Conv2d(2, 6, 3, padding=1), nn.Tanh(), nn.Conv2d(6, 5, 3, stride=2), nn.ReLU()
+        self.head = nn.Sequential(nn.Linear(5, 8), nn.Softplus(), nn.Linear(8, 3)) if bent else nn.Linear(5, 3)
+
+    def forward(self, x):
+        return self.head(self.last(self.second(self.act(self.first(x)))).mean((2, 3)))
+
+
+X = normal(3, 2, 9, 7)
+
+
+def net(bent=False):
+    return made(lambda: Net(bent), seed=3)
+
+
+def seen(model, layer, x=X, y=Y):
+    """(activations, gradients) at a layer, by a hook on the network itself."""
+    held = {}
+
+    def keep(module, inputs, out):
+        held["h"] = out
+        out.retain_grad()
+
+    hook = model.get_submodule(layer).register_forward_hook(keep)
+    model(x).gather(1, y[:, None]).sum().backward()
+    hook.remove()
+    return held["h"].detach(), held["h"].grad.detach()
+
+
+def grad_cam(h, g):
+    return (g.mean((2, 3), keepdim=True) * h).sum(1, keepdim=True)
+
+
+def grad_cam_plus_plus(h, g):
+    """The formula, position by position, in plain numbers."""
+    out = torch.zeros(len(h), 1, *h.shape[2:], dtype=h.dtype)
+    for b in range(len(h)):
+        for c in range(h.shape[1]):
+            total, weight = float(h[b, c].sum()), 0.0
+            for s in g[b, c].flatten().tolist():
+                below = 2 * s**2 + total * s**3
+                weight += (s**2 / below if below else 0.0) * max(s, 0.0)
+            out[b, 0] += weight * h[b, c]
+    return out
+
+
+def xgrad_cam(h, g):
+    out = torch.zeros(len(h), 1, *h.shape[2:], dtype=h.dtype)
+    for b in range(len(h)):
+        for c in range(h.shape[1]):
+            if h[b, c].sum():
+                out[b, 0] += (g[b, c] * h[b, c]).sum() / h[b, c].sum() * h[b, c]
+    return out
+
+
+def fem(h, g):
+    out = torch.zeros(len(h), 1, *h.shape[2:], dtype=h.dtype)
+    for b in range(len(h)):
+        for c in range(h.shape[1]):
+            a = h[b, c].numpy()
+            out[b, 0] += torch.from_numpy(a.mean() * (a > a.mean() + 2 * a.std()))
+    return out
+
+
+def whole_svd(m, h):
+    """Positions by channels on the first right singular vector, in the sign that goes with the sum over channels."""
+    v = torch.linalg.svd(m)[2][:, 0]
+    v = v * v.sum(1, keepdim=True).sign()
+    return torch.einsum("bpc,bc->bp", m, v).reshape(len(h), 1, *h.shape[2:])
+
+
+def positions(t):
+    m = t.flatten(2).transpose(1, 2)
+    return m - m.mean(1, keepdim=True)
+
+
+FORMULAS = {
+    "grad-cam": (GradCAM(), grad_cam, True),
+    "grad-cam-plus-plus": (GradCAMPlusPlus(), grad_cam_plus_plus, True),
+    "hires-cam": (HiResCAM(), lambda h, g: (g * h).sum(1, keepdim=True), True),
+    "element-wise-cam": (ElementWiseCAM(), lambda h, g: (g * h).clamp(min=0).sum(1, keepdim=True), True),
+    "xgrad-cam": (XGradCAM(), xgrad_cam, True),
+    "layer-cam": (LayerCAM(), lambda h, g: (g.clamp(min=0) * h).sum(1, keepdim=True), True),
+    "fem": (FEM(), fem, False),
+    "eigen-cam": (EigenCAM(), lambda h, g: whole_svd(positions(h), h), False),
+    "eigen-cam, not centred": (EigenCAM(centred=False), lambda h, g: whole_svd(h.flatten(2).transpose(1, 2), h), False),
+    "eigen-grad-cam": (EigenGradCAM(), lambda h, g: whole_svd(positions(g * h), h), True),
+}
+
+
+@pytest.mark.parametrize("layer", ["first", "last"])
+@pytest.mark.parametrize("name", FORMULAS)
+def test_the_formula(name, layer):
+    """At a layer, with ReLU as it comes and without it; `first` has more positions than channels and negative values."""
+    method, formula, rectified = FORMULAS[name]
+    want = formula(*seen(net(True), layer))
+    assert want.abs().max() > 1e-4
+    got = method(ask(wrap(net(True)), X, Y, at=layer)).values
+    torch.testing.assert_close(got, want.clamp(min=0) if rectified else want)
+    if "relu" in method.parameters():
+        torch.testing.assert_close(type(method)(relu=False)(ask(wrap(net(True)), X, Y, at=layer)).values, want)
+
+
+@pytest.mark.parametrize("name", FORMULAS)
+def test_at_the_input_the_map_of_the_last_layer_is_enlarged(name):
+    method, formula, rectified = FORMULAS[name]
+    want = formula(*seen(net(True), "last"))
+    e = method(ask(wrap(net(True)), X, Y))
+    assert e.at == "last"
+    torch.testing.assert_close(e.values, F.interpolate(want.clamp(min=0) if rectified else want, size=(9, 7), mode="bilinear"))
+    assert any("looks at last (ReLU, 5 x 4 x 3)" in n for n in e.provenance["notes"])
+
+
+def test_more_channels_than_positions():
+    """The small Gram matrix of positions gives what the whole decomposition gives."""
+    x, model = normal(3, 2, 4, 4), made(lambda: nn.Sequential(nn.Conv2d(2, 20, 1), nn.Tanh(), nn.Flatten(), nn.Linear(320, 3)))
+    h, g = seen(model, "1", x)
+    for method, m in ((EigenCAM(), h), (EigenGradCAM(relu=False), g * h)):
+        torch.testing.assert_close(method(ask(wrap(model), x, Y, at="1")).values, whole_svd(positions(m), h))
+
+
+def test_the_sign_of_a_component_is_fixed():
+    """It goes with the sum over channels; the map of the negative layer is the negative map."""
+    from pellucid.attribution._principal import first_component
+
+    for planes in (normal(4, 9, 3, 4), normal(4, 5, 6, 4)):
+        one = first_component(planes)
+        m = positions(planes)
+        assert ((one.flatten(1) * m.sum(2)).sum(1) > 0).all()
+        torch.testing.assert_close(first_component(-planes), -one)
+        torch.testing.assert_close(one.flatten(1).norm(dim=1), torch.linalg.svdvals(m)[:, 0])
+
+
+# ---------------------------------------------------------------- Grad-CAM++ where the peers go wrong
+
+
+def test_grad_cam_plus_plus_at_gradients_as_small_as_real_networks_have():
+    """Gradients of 1e-6: a small number added to the denominator would decide the map. Scaling the target scales the map by no more than the formula says."""
+    model = net(True)
+    with torch.no_grad():
+        for p in model.head[2].parameters():
+            p.mul_(1e-6)
+    h, g = seen(model, "last")
+    assert 0 < g.abs().max() < 1e-5
+    want = grad_cam_plus_plus(h, g)
+    got = GradCAMPlusPlus(relu=False)(ask(wrap(model), X, Y, at="last")).values
+    torch.testing.assert_close(got, want, rtol=1e-9, atol=0)
+    with_eps = (((g**2 / (2 * g**2 + h.sum((2, 3), keepdim=True) * g**3 + 1e-6)) * g.clamp(min=0)).sum((2, 3), keepdim=True) * h).sum(1, keepdim=True)
+    assert (with_eps - want).norm() > 0.5 * want.norm(), "pytorch-grad-cam 1.5.5 adds 1e-6"
+
+
+def test_a_denominator_of_zero_gives_no_weight():
+    """sum(A) g = -2 exactly: a is 0 there."""
+    from pellucid.attribution._cam import Seen
+
+    made_up = Seen.__new__(Seen)
+    made_up.__dict__.update(g=torch.tensor([[[[1.0, 0.5]]]]), h=torch.tensor([[[[-3.0, 1.0]]]]), notes=[])
+    got = GradCAMPlusPlus().channels(made_up)
+    torch.testing.assert_close(got, 0.5 / (2 - 1) * torch.tensor([[[[-3.0, 1.0]]]]))
+
+
+def test_in_half_precision_cubes_of_gradients_do_not_vanish():
+    exact = GradCAMPlusPlus()(ask(wrap(net(True)), X, Y, at="last")).values
+    half = GradCAMPlusPlus()(ask(wrap(made(lambda: Net(True), seed=3, dtype=torch.bfloat16)), X.bfloat16(), Y, at="last")).values
+    assert half.dtype == torch.bfloat16
+    assert (half.double() - exact).norm() < 0.05 * exact.norm()
+
+
+# ---------------------------------------------------------------- heads that are linear
+
+
+def test_cam_is_the_classifiers_weights_over_the_channels():
+    model = net()
+    h, _ = seen(model, "last")
+    want = torch.einsum("bc,bchw->bhw", model.head.weight[Y], h)[:, None].detach()
+    e = CAM()(ask(wrap(model), X, Y, at="last"))
+    torch.testing.assert_close(e.values, want)
+    torch.testing.assert_close(e.values.mean((1, 2, 3)), e.total - model.head.bias[Y].detach())
+    cells = h.shape[2] * h.shape[3]
+    torch.testing.assert_close(e.values, cells * GradCAM(relu=False)(ask(wrap(model), X, Y, at="last")).values)
+    torch.testing.assert_close(CAM()(ask(wrap(model), X, Y)).values, F.interpolate(want, size=(9, 7), mode="bilinear"))
+    single = CAM()(ask(wrap(made(Net, seed=3, dtype=torch.float32)), X.float(), Y, at="last")).values
+    torch.testing.assert_close(single.double(), want, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize(("bent", "at", "target"), [(True, "last", None), (False, "first", None), (False, "last", "softmax"), (False, "second", None)])
+def test_cam_refuses_any_other_head(bent, at, target):
+    given = (lambda out: out.softmax(1)[:, 0]) if target else Y
+    with pytest.raises(NotApplicable, match=r"mean over space and a linear layer.*grad-cam"):
+        CAM()(ask(wrap(net(bent)), X, given, at=at))
+
+
+def test_hires_cam_sums_to_the_target_less_its_bias():
+    model = net()
+    e = HiResCAM(relu=False)(ask(wrap(model), X, Y, at="last"))
+    torch.testing.assert_close(e.values.sum((1, 2, 3)), e.total - model.head.bias[Y].detach())
+
+
+def test_on_a_linear_head_the_gradient_maps_agree():
+    """One gradient for all positions: Grad-CAM, HiResCAM, XGrad-CAM and Shapley-CAM say the same."""
+    maps = [m(relu=False)(ask(wrap(net()), X, Y, at="last")).values for m in (GradCAM, HiResCAM, XGradCAM, ShapleyCAM)]
+    assert maps[0].abs().max() > 1e-3
+    for m in maps[1:]:
+        torch.testing.assert_close(m, maps[0])
+
+
+# ---------------------------------------------------------------- Shapley-CAM
+
+
+@pytest.mark.parametrize("layer", ["first", "last"])
+def test_shapley_cam_with_the_whole_hessian(layer):
+    model = net(True)
+    h, g = seen(model, layer)
+    want = torch.zeros(3, 1, *h.shape[2:], dtype=h.dtype)
+
+    def above(z):
+        return model.head((model.last(model.second(model.act(z))) if layer == "first" else z).mean((2, 3)))
+
+    for b in range(3):
+        hessian = torch.autograd.functional.hessian(lambda z, b=b: above(z)[0, Y[b]], h[b : b + 1])
+        bent = torch.einsum("xcijydkl,ydkl->xcij", hessian, h[b : b + 1])
+        want[b] = grad_cam(h[b : b + 1], g[b : b + 1] - bent / 2)[0]
+    e = ShapleyCAM(relu=False)(ask(wrap(model), X, Y, at=layer))
+    torch.testing.assert_close(e.values, want)
+    assert (want - grad_cam(h, g)).norm() > 0.01 * want.norm(), "a head without curvature proves nothing"
+    assert (e.cost.forward_rows, e.cost.backward_rows) == (3, 6)
+
+
+# ---------------------------------------------------------------- switching channels off
+
+
+@pytest.mark.parametrize("layer", ["first", "last"])
+def test_ablation_cam_against_whole_forwards(layer):
+    model = net(True)
+    h, _ = seen(model, layer)
+    out = torch.zeros(3, 1, *h.shape[2:], dtype=h.dtype)
+    with torch.no_grad():
+        whole = model(X).gather(1, Y[:, None])[:, 0]
+        for c in range(h.shape[1]):
+            def off(module, inputs, z, c=c):
+                z = z.clone()
+                z[:, c] = 0
+                return z
+
+            hook = model.get_submodule(layer).register_forward_hook(off)
+            left = model(X).gather(1, Y[:, None])[:, 0]
+            hook.remove()
+            out += (whole - left)[:, None, None, None] * h[:, c : c + 1]
+    modules = list(model.modules())
+    got = AblationCAM(relu=False)(ask(wrap(model), X, Y, at=layer)).values
+    torch.testing.assert_close(got, out)
+    assert out.abs().max() > 1e-3
+    assert list(model.modules()) == modules
+    assert type(model.get_submodule(layer)) in (nn.Conv2d, nn.ReLU)
+
+
+def test_ablation_cam_leaves_the_class_token_alone():
+    model, x = made(MiniViT), normal(3, 2, 6, 6)
+    got = AblationCAM(relu=False)(ask(wrap(model), x, Y, at="norm")).values
+    held = {}
+    hook = model.norm.register_forward_hook(lambda m, i, o: held.update(h=o))
+    with torch.no_grad():
+        whole = model(x).gather(1, Y[:, None])[:, 0]
+        hook.remove()
+        want = torch.zeros(3, 9, dtype=x.dtype)
+        for c in range(8):
+            z = held["h"].clone()
+            z[:, 1:, c] = 0
+            hook = model.norm.register_forward_hook(lambda m, i, o, z=z: z)
+            want += (whole - model(x).gather(1, Y[:, None])[:, 0])[:, None] * held["h"][:, 1:, c]
+            hook.remove()
+    torch.testing.assert_close(got, want.reshape(3, 1, 3, 3))
+    assert want.abs().max() > 1e-3
+
+
+# ---------------------------------------------------------------- pictures seen through channels
+
+
+def score_cam(model, layer, keep=None, baseline=0.0):
+    """One masked picture after the other; `keep` names the channels that are asked, a row."""
+    h, _ = seen(model, layer)
+    out = torch.zeros(3, 1, *h.shape[2:], dtype=h.dtype)
+    with torch.no_grad():
+        for b in range(3):
+            scores, maps = [], []
+            for c in range(h.shape[1]) if keep is None else keep[b]:
+                up = F.interpolate(h[b, c][None, None], size=X.shape[2:], mode="bilinear")
+                if h[b, c].min() == h[b, c].max():
+                    continue
+                mask = (up - up.min()) / (up.max() - up.min())
+                scores.append(model(X[b : b + 1] * mask + baseline * (1 - mask))[0, Y[b]])
+                maps.append(h[b, c])
+            for w, m in zip(torch.stack(scores).softmax(0), maps, strict=True):
+                out[b, 0] += w * m
+    return out
+
+
+@pytest.mark.parametrize("layer", ["first", "last"])
+@pytest.mark.parametrize("baseline", [0, 0.4])
+def test_score_cam_against_a_loop(layer, baseline):
+    model = net(True)
+    want = score_cam(model, layer, baseline=baseline)
+    got = ScoreCAM(relu=False)(ask(wrap(model), X, Y, at=layer, baseline=baseline)).values
+    torch.testing.assert_close(got, want)
+    assert want.abs().max() > 1e-2
+
+
+def test_score_cam_stops_at_a_share_of_the_mass_and_says_how_many_it_skipped():
+    model = net(True)
+    h, g = seen(model, "first")
+    worth = (g.mean((2, 3)) * h.mean((2, 3))).abs()
+    keep = []
+    for row in worth:
+        chosen, held = [], 0.0
+        for c in row.argsort(descending=True).tolist():
+            if held < 0.8 * float(row.sum()):
+                chosen.append(c)
+                held += float(row[c])
+        keep.append(chosen)
+    assert {len(k) for k in keep} != {6}
+    e = ScoreCAM(relu=False, mass=0.8)(ask(wrap(model), X, Y, at="first"))
+    torch.testing.assert_close(e.values, score_cam(model, "first", keep))
+    skipped = ", ".join(str(n) for n in dict.fromkeys(6 - len(k) for k in keep))
+    assert any(f"left out {skipped} of 6 channels" in n for n in e.provenance["notes"])
+    assert e.cost.forward_rows == 3 + sum(map(len, keep)), "the row itself, and one a channel"
+
+
+def test_score_cam_never_holds_all_masked_pictures(monkeypatch):
+    """Memory is bounded by the chunk: no call makes more pictures than its chunk has rows."""
+    from pellucid.attribution import score_cam as module
+
+    made_at_once, real = [], module.resized
+    monkeypatch.setattr(module, "resized", lambda maps, size: made_at_once.append(len(maps)) or real(maps, size))
+    ScoreCAM()(ask(wrap(net(True)), X, Y, at="first", batch_size=4))
+    assert max(made_at_once) == 4
+    assert sum(made_at_once) == 18
+
+
+def test_a_layer_that_is_the_same_everywhere_gives_an_empty_score_cam():
+    model = net(True)
+    with torch.no_grad():
+        model.first.weight.zero_()
+    e = ScoreCAM()(ask(wrap(model), X, Y, at="first"))
+    assert e.values.abs().max() == 0
+    assert any("left out 6 of 6 channels" in n for n in e.provenance["notes"])
+
+
+# ---------------------------------------------------------------- kernels, controls
+
+
+def test_kpca_cam_against_scikit_learn():
+    from sklearn.decomposition import KernelPCA
+
+    h, _ = seen(net(True), "first")
+    want = []
+    for row in h:
+        m = positions(row[None])[0].numpy()
+        one = torch.from_numpy(KernelPCA(n_components=1, kernel="sigmoid", eigen_solver="dense").fit_transform(m)[:, 0])
+        want.append(one * (one * torch.from_numpy(m.sum(1))).sum().sign())
+    got = KPCACAM()(ask(wrap(net(True)), X, Y, at="first")).values
+    torch.testing.assert_close(got.flatten(1), torch.stack(want))
+
+
+def test_kpca_cam_refuses_a_kernel_that_fills_the_memory():
+    x = normal(1, 2, 70, 70)
+    with pytest.raises(NotApplicable, match=r"at most 4096.*4900.*Eigen-CAM"):
+        KPCACAM()(ask(wrap(net()), x, 0, at="first"))
+
+
+def test_random_cam_draws_for_the_row_by_its_name():
+    h, _ = seen(net(), "last")
+    one = RandomCAM(relu=False)(ask(wrap(net()), X, Y, at="last", ids=("a", "b", "c"), seed=1)).values
+    same = RandomCAM(relu=False)(ask(wrap(net()), X.flip(0), Y.flip(0), at="last", ids=("c", "b", "a"), seed=1)).values
+    torch.testing.assert_close(one, same.flip(0))
+    w = torch.linalg.lstsq(h[0].flatten(1).T, one[0].flatten()[:, None]).solution
+    assert w.abs().max() <= 1
+    other = RandomCAM(relu=False)(ask(wrap(net()), X, Y, at="last", ids=("a", "b", "c"), seed=2)).values
+    assert (one - other).norm() > 0.1 * one.norm()
+
+
+def test_maps_without_a_target_are_the_same_for_every_class():
+    for method in (FEM(), EigenCAM(), KPCACAM(), RandomCAM()):
+        maps = [method(ask(wrap(net()), X, c)).values for c in (0, 2)]
+        assert torch.equal(*maps)
+
+
+# ---------------------------------------------------------------- which layer
+
+
+def test_on_a_vision_transformer_the_layer_has_tokens_that_the_answer_depends_on():
+    """The head reads the class token: after the last attention the patches lead nowhere, and their map would be empty."""
+    model, x = made(MiniViT), normal(3, 2, 6, 6)
+    e = GradCAM(relu=False)(ask(wrap(model), x, Y))
+    assert e.at == "norm"
+    assert e.values.abs().max() > 1e-3
+    assert any("looks at norm" in n for n in e.provenance["notes"])
+    torch.testing.assert_close(e.values, F.interpolate(GradCAM(relu=False)(ask(wrap(model), x, Y, at="norm")).values, size=(6, 6), mode="bilinear"))
+    for at in ("mlp", "attn"):
+        assert GradCAM()(ask(wrap(model), x, Y, at=at)).values.abs().max() == 0
+
+
+class Swin(nn.Module):
+    """Tokens laid out as a picture, channels last, averaged at the end: no class token, a grid that is not square."""
+
+    def __init__(self):
+        super().__init__()
+        self.patch, self.norm, self.mix, self.head = nn.Conv2d(2, 12, 2, stride=2), nn.LayerNorm(12), nn.Linear(12, 12), nn.Linear(12, 3)
+
+    def forward(self, x):
+        t = self.patch(x).permute(0, 2, 3, 1)
+        t = t + torch.tanh(self.mix(self.norm(t)))
+        return self.head(t.mean((1, 2)))
+
+
+def test_channels_last_and_grids_that_are_not_square():
+    model, x = made(Swin), normal(3, 2, 6, 14)
+    e = HiResCAM(relu=False)(ask(wrap(model), x, Y))
+    assert e.at == "mix"
+    h, g = seen(model, "mix", x)
+    want = (h * g).sum(3)[:, None]
+    assert want.shape == (3, 1, 3, 7)
+    torch.testing.assert_close(e.values, F.interpolate(want, size=(6, 14), mode="bilinear"))
+
+
+def test_several_layers_are_fused():
+    model = net(True)
+    layers = ["first", "act", "last"]
+    e = LayerCAM()(ask(wrap(model), X, Y, at=layers))
+    maps = []
+    for layer in layers:
+        h, g = seen(model, layer)
+        m = (g.clamp(min=0) * h).sum(1, keepdim=True).clamp(min=0)
+        maps.append(F.interpolate(m / m.amax((1, 2, 3), keepdim=True), size=(9, 7), mode="bilinear"))
+    torch.testing.assert_close(e.values, torch.stack(maps).mean(0))
+    assert not e.signed
+    assert e.at == "first, act, last"
+    assert any("mean over 3 layers" in n for n in e.provenance["notes"])
+    alone = GradCAM()(ask(wrap(model), X, Y, at=["last"])).values
+    assert torch.equal(alone, GradCAM()(ask(wrap(model), X, Y, at="last")).values), "a list of one is the layer itself"
+
+
+def test_layer_cam_lifts_early_layers():
+    h, g = seen(net(True), "first")
+    m = (g.clamp(min=0) * h).sum(1, keepdim=True)
+    got = LayerCAM(lift=True)(ask(wrap(net(True)), X, Y, at="first")).values
+    torch.testing.assert_close(got, torch.tanh(2 * m / m.amax((1, 2, 3), keepdim=True)).clamp(min=0))
+
+
+def test_sizes_of_the_subjects():
+    """What the tests above compare with is not trivial."""
+    for bent in (False, True):
+        out = net(bent)(X)
+        assert out.std() > 1e-3
