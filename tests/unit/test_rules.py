@@ -45,7 +45,7 @@ def test_relevance_and_what_was_absorbed_make_up_the_answer(at):
     absorbed = q.absorbed()
     torch.testing.assert_close(relevance + sum(absorbed.values()), q.target_values(), rtol=1e-10, atol=1e-12)
     assert min(float(v.abs().max()) for v in absorbed.values()) > 1e-4
-    assert q.engine.by_row
+    assert q.engine.account.by_row
 
 
 def test_a_moved_point_keeps_its_own_account():

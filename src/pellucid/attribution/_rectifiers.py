@@ -48,7 +48,7 @@ def through_rectifiers(q: Question, rule: Rule, name: str) -> tuple[Tree, str]:
     """The gradient at the point with `rule` on every rectifier, and a sentence on how many there were."""
     ruled = q.with_rules(Rules(over=((rectifies, rule),), counted=False, fold=False))
     g = ruled.grad()
-    changed = ruled.engine.changed
+    changed = ruled.engine.account.changed
     if not changed:
         between = f"{q.model.name} has none between {q.at or 'the input'} and the target"
         raise NotApplicable(f"{name} changes what flows back through rectifiers (ReLU, ReLU6, GELU, ...); {between}, so that it is the plain gradient. Use saliency.")

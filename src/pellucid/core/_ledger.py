@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from torch import Tensor
 
@@ -41,3 +42,24 @@ class Ledger:
         """What was entered since it was last taken."""
         found, self.absorbed = self.absorbed, {}
         return found
+
+
+class Account:
+    """What the ledgers of many passes come to, for all rows of a question."""
+
+    def __init__(self, rows: int) -> None:
+        self.rows = rows
+        self.absorbed: dict[tuple[str, str], Tensor] = {}
+        self.by_row = True
+        self.changed = 0
+        """How many operations of a pass got another gradient than their own."""
+
+    def enter(self, mode: Any, rows: Tensor, source: Tensor) -> None:
+        """Adds what a pass's operations absorbed of its rows `source`, which are the question's rows `rows`."""
+        if mode is None:
+            return
+        for key, amount in mode.ledger.take().items():
+            total = self.absorbed.setdefault(key, amount.new_zeros(self.rows, *amount.shape[1:]))
+            total.index_add_(0, rows.to(total.device), amount[source.to(amount.device)])
+        self.by_row &= mode.ledger.by_row
+        self.changed = max(self.changed, mode.changed)

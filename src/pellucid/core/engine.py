@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
+from ._ledger import Account
 from .card import Needs
 from .chance import seeded
 from .errors import CannotComplete, ModelError, NotApplicable, PellucidError, UsageError
@@ -59,9 +60,7 @@ class Engine:
                  rules: Rules | None = None, against: Points | None = None) -> None:
         self.moved = moved
         self.rules, self.against = rules, against
-        self.absorbed: dict[tuple[str, str], Tensor] = {}
-        self.by_row = True
-        self.changed = 0
+        self.account = Account(rows_of(x) or 0)
         self.model, self.x, self.target, self.places, self.seed, self.fan = model, x, target, places, seed, fan
         self.size = rows_of(self.x) or 0
         self.read = target.reads if target.reads is None or isinstance(target.reads, Place) else Place.parse(target.reads, dict.fromkeys(i.name for i in model.layers()))
@@ -304,7 +303,7 @@ class Engine:
                 leaf = tuple(_leaf(p) for p in parts)
                 y = self._met(self._forward(step, leaf, rows), rows, mode, start)
             pulled = self._pull(y.sum(), leaf, keep=False)
-            self._absorb(mode, rows, torch.arange(len(rows)))
+            self.account.enter(mode, rows, torch.arange(len(rows)))
             return pulled
         first, inverse, turn = groups
         found = tuple(torch.empty_like(p) for p in parts)
@@ -315,7 +314,7 @@ class Engine:
             mine = (turn == k).nonzero()[:, 0]
             for f, g in zip(found, self._pull(y[mine].sum(), leaf, keep=True), strict=True):
                 f[mine] = g[inverse[mine]]
-            self._absorb(mode, rows[mine], inverse[mine])
+            self.account.enter(mode, rows[mine], inverse[mine])
         return found
 
     @contextlib.contextmanager
@@ -330,7 +329,6 @@ class Engine:
                 with mode.recording():
                     mode.before = self._forward(step, tuple(_leaf(p) for p in start), rows)
             yield mode
-        self.changed = max(self.changed, mode.changed)
 
     def _met(self, out: Tensor, rows: Tensor, mode: Mode | None, start: tuple[Tensor, ...] | None = None, inverse: Tensor | None = None) -> Tensor:
         """Target values, whose every step the rules must have seen; paired rules see the baseline's first, which are remembered."""
@@ -412,7 +410,7 @@ class Engine:
         turns, pulls = int(turn.max()) + 1, []
         for k in range(turns):
             pulls.append(self._pull(y[turn == k].sum(), leaf, keep=k + 1 < turns))
-            self._absorb(mode, rows[turn == k], inverse[turn == k])
+            self.account.enter(mode, rows[turn == k], inverse[turn == k])
         if self.fan == 1:
             return tuple(t.detach().contiguous() for t in leaf), tuple(g.contiguous() for g in pulls[0]), out.detach()
         grads = tuple(torch.stack(g)[turn, inverse] for g in zip(*pulls, strict=True))
@@ -440,15 +438,6 @@ class Engine:
             self.settle(out)
         n = len(parts) // 3
         return tuple(parts[:n]), tuple(parts[n : 2 * n]), tuple(parts[2 * n :])
-
-    def _absorb(self, mode: Mode | None, rows: Tensor, source: Tensor) -> None:
-        """Adds what operations absorbed of these rows' relevance to the account."""
-        if mode is None:
-            return
-        for key, amount in mode.ledger.take().items():
-            total = self.absorbed.setdefault(key, amount.new_zeros(self.size, *amount.shape[1:]))
-            total.index_add_(0, rows.to(total.device), amount[source.to(amount.device)])
-        self.by_row &= mode.ledger.by_row
 
     def _copies(self, rows: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """(first, inverse, turn): one row for each input, each row's input, and its turn among the copies."""

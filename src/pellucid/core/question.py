@@ -77,7 +77,7 @@ class Question:
 
     def absorbed(self) -> dict[tuple[str, str], Tensor]:
         """What each operation, (module, name), kept of the relevance that `grad()` sent back by rules: (B,) in units of the target."""
-        return dict(self.engine.absorbed)
+        return dict(self.engine.account.absorbed)
 
     def cost(self) -> Count:
         """What was spent so far."""
