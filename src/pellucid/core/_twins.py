@@ -70,7 +70,17 @@ def _attention(q: Tensor, k: Tensor, v: Tensor, attn_mask: Tensor | None = None,
         raise NotApplicable("A rule needs attention without dropout; scaled_dot_product_attention was called with dropout_p > 0. Put the model in eval mode.")
     if enable_gqa:
         k, v = (t.repeat_interleave(q.size(-3) // t.size(-3), -3) for t in (k, v))
-    return attention_scores(q, k, attn_mask, is_causal, scale).softmax(-1) @ v
+    scores = attention_scores(q, k, attn_mask, is_causal, scale)
+    blind = None if attn_mask is None else _blind(attn_mask)
+    if blind is None or not blind.any():
+        return scores.softmax(-1) @ v
+    return scores.masked_fill(blind, 0).softmax(-1).masked_fill(blind, 0) @ v
+
+
+def _blind(mask: Tensor) -> Tensor:
+    """Queries that see no key at all, as those of padding before a text: the fused operation gives them zeros, not NaN."""
+    hidden = ~mask if mask.dtype == torch.bool else mask.detach() == float("-inf")
+    return hidden.all(-1, keepdim=True)
 
 
 # ---------------------------------------------------------------- recurrent networks
