@@ -5,6 +5,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from architectures import ViT
 from models import Subject, normal, subjects
 from pellucid.backends import wrap
 from pellucid.core import catalogue
@@ -46,14 +47,17 @@ HOMES = {"cam": Subject(Pooled, normal(3, 2, 6, 6), "act", ("out", 1), PLACES)}
 """Methods that ask for a certain build of network, and the pictures' network that has it. All others refuse them with a sentence."""
 
 
+ATTENTION = ("attention-flow", "attention-rollout", "gradient-rollout")
+HOMES |= dict.fromkeys(ATTENTION, Subject(ViT, normal(3, 2, 6, 6), "first", ("twice#0", (0, 3)), PLACES))
 REFUSED: dict[str, tuple[str, set[str]]] = dict.fromkeys(("guided-backprop", "deconvnet", "beta-smooth"), ("rectifier", {"smooth", "words", "vision transformer layer"}))
 """What a method says, and of which networks ("name", or "name place"), where it has nothing to act on."""
+REFUSED |= dict.fromkeys(ATTENTION, ("attention", {"pictures", "columns", "smooth", "two inputs", "keywords", "words", "vision transformer layer"}))
 
 
 def refused(method: Method, subject: Subject, place: str) -> str | None:
     """The word by which a method must refuse that subject there; None where it must answer."""
     inner = getattr(method, "inner", lambda: method)()
-    if looks_at_a_grid(inner) and (place not in subject.grid or inner.name in HOMES and subject is not home(inner.name)):
+    if inner.name not in REFUSED and looks_at_a_grid(inner) and (place not in subject.grid or inner.name in HOMES and subject is not home(inner.name)):
         return "grid"
     if inner.name in PICTURES and not subject.grid:
         return "grid"

@@ -129,10 +129,11 @@ def _neuron(s):
 def test_in_training_mode_with_gradients_and_hooks_of_the_users(name):
     """A user in the middle of training keeps what was there: modes, batch statistics, gradients, hooks, frozen weights."""
     net = made(home(name).build).train()
-    net.a.eval()
-    net.b.weight.requires_grad_(False)
+    stem, a, b, *_ = (m for m in net.modules() if getattr(m, "weight", None) is not None)
+    a.eval()
+    b.weight.requires_grad_(False)
     net(home(name).x).sum().backward()
-    net.stem.register_forward_hook(lambda m, i, o: None)
+    stem.register_forward_hook(lambda m, i, o: None)
     grads = [None if p.grad is None else p.grad.clone() for p in net.parameters()]
     before = Snapshot(net, home(name).x)
     try:

@@ -2,6 +2,9 @@
 
 from .ablation_cam import AblationCAM as AblationCAM
 from .activations import Activations as Activations
+from .attention_flow import AttentionFlow as AttentionFlow
+from .attention_rollout import AttentionRollout as AttentionRollout
+from .attn_lrp import AttnLRP as AttnLRP
 from .beta_smooth import BetaSmooth as BetaSmooth
 from .blur_integrated_gradients import BlurIntegratedGradients as BlurIntegratedGradients
 from .cam import CAM as CAM
@@ -16,6 +19,7 @@ from .fem import FEM as FEM
 from .full_grad import FullGrad as FullGrad
 from .grad_cam import GradCAM as GradCAM
 from .grad_cam_plus_plus import GradCAMPlusPlus as GradCAMPlusPlus
+from .gradient_rollout import GradientRollout as GradientRollout
 from .guided_backprop import GuidedBackprop as GuidedBackprop
 from .guided_integrated_gradients import GuidedIntegratedGradients as GuidedIntegratedGradients
 from .hires_cam import HiResCAM as HiResCAM
