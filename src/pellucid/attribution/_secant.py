@@ -4,7 +4,7 @@ Source: Shrikumar, Greenside, Kundaje 2017, arXiv:1704.02685, sections 3.2 (mult
 maxima and normalization are not in the paper: here each has a rule of its own that is exact as well.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,12 +12,14 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from ..core._kept import Back, vjp
+from ..core._kept import Back, tensors, vjp
 from ..core.errors import NotApplicable
 from ..core.rules import Call, Rule, Rules
 
-EXACT = frozenset(["relu", "relu6", "hardtanh", "clamp", "clamp_min", "clamp_max", "abs", "threshold"])
-"""Functions whose differences are computed without rounding: the smallest step tells the slope."""
+STRAIGHT = frozenset(["relu", "relu6", "hardtanh", "clamp", "clamp_min", "clamp_max", "threshold"])
+"""Functions that are the identity or a constant: differences are computed without rounding, and the smallest step tells the slope."""
+BLOCK = 2**16
+"""Numbers that are worked on at once: what lies between stays in the processor's cache."""
 CLOSED: dict[str, Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]] = {
     "square": lambda x, x0, y, y0: x + x0,
     "reciprocal": lambda x, x0, y, y0: -y * y0,
@@ -66,34 +68,48 @@ def pointwise(c: Call) -> Linear:
 def slope(c: Call) -> Tensor:
     """The slopes of an elementwise function between the baseline and the point."""
     x, x0, y = c.args[0].detach(), c.old[0], c.output()
-    y0 = c.run(x0)
     if c.name in CLOSED or (c.name == "pow" and c.args[1] == 2):
-        return CLOSED["square" if c.name == "pow" else c.name](x, x0, y, y0)
-    d = x - x0
-    if c.name in EXACT:
-        m = torch.sub(y, y0, out=y0).div_(d)
-        return m if _no_nan(m) else torch.where(d == 0, _derivative(c, x), m)
-    near = d.abs() <= _reach(x, x0)
-    m = torch.sub(y, y0, out=y0).div_(d)
-    return m if not near.any() else torch.where(near, _derivative(c, torch.lerp(x0, x, 0.5)), m)
+        return CLOSED["square" if c.name == "pow" else c.name](x, x0, y, c.run(x0))
+    m = torch.empty_like(y)
+    fill = _straight if c.name in STRAIGHT else _curved
+    for part in _blocks(c, x, x0, y, m):
+        fill(c, *part)
+    return m
 
 
-def _reach(x: Tensor, x0: Tensor) -> Tensor:
-    """Below this distance the derivative at the midpoint errs less than a difference of two rounded numbers.
+def _blocks(c: Call, *whole: Tensor) -> Iterable[tuple[Tensor, ...]]:
+    """Views that cover the tensors, which lie in memory in the same way; the tensors themselves where they do not."""
+    shaped = any(True for _ in tensors(c.args[1:], c.kwargs)) or len({t.shape for t in whole}) > 1
+    if shaped or whole[0].device.type != "cpu" or whole[0].numel() <= BLOCK:
+        return [whole]
+    if all(t.is_contiguous() for t in whole):
+        return zip(*(t.view(-1).split(BLOCK) for t in whole), strict=True)
+    if whole[0].ndim == 4 and all(t.is_contiguous(memory_format=torch.channels_last) for t in whole):
+        return zip(*(t.permute(0, 2, 3, 1).view(-1).split(BLOCK) for t in whole), strict=True)
+    return [whole]
 
-    It is relative to the numbers themselves, so that a kink at zero never lies between two that are near.
+
+def _straight(c: Call, x: Tensor, x0: Tensor, y: Tensor, m: Tensor) -> None:
+    """Where nothing changed the slope is 1 if the function is the identity there, and 0 if not. A sum is the cheapest look for NaN."""
+    d, y0 = x - x0, c.run(x0)
+    torch.sub(y, y0, out=m).div_(d)
+    if m.sum().isnan():
+        torch.nan_to_num(m, 0.0, out=m).addcmul_(torch.eq(d, 0, out=d), torch.eq(x, y, out=y0))
+
+
+def _curved(c: Call, x: Tensor, x0: Tensor, y: Tensor, m: Tensor) -> None:
+    """Where the two are too near to tell a slope from rounding, the derivative halfway.
+
+    That is relative to the numbers themselves, so that a kink at zero never lies between two that are near.
     """
-    return torch.maximum(x.abs(), x0.abs()).clamp_(max=1).mul_(2 * torch.finfo(x.dtype).eps ** (1 / 3))
-
-
-def _derivative(c: Call, at: Tensor) -> Tensor:
-    found = vjp(c.run, [at], torch.ones_like(at))[0]
-    return torch.zeros_like(at) if found is None else found
-
-
-def _no_nan(m: Tensor) -> bool:
-    """A sum is the cheapest way to look at every number."""
-    return not bool(m.sum().isnan())
+    d = x - x0
+    torch.sub(y, c.run(x0), out=m).div_(d)
+    reach = torch.maximum(x.abs(), x0.abs()).clamp_(max=1).mul_(2 * torch.finfo(x.dtype).eps ** (1 / 3))
+    near = torch.le(d.abs_(), reach, out=reach)
+    if near.sum() > 0:
+        half = torch.lerp(x0, x, 0.5)
+        (at,) = vjp(c.run, [half], torch.ones_like(half))
+        torch.where(near.bool(), torch.zeros_like(m) if at is None else at, m, out=m)
 
 
 def product(c: Call) -> Linear:

@@ -30,6 +30,24 @@ def keep(value: Tensor, back: Back, *xs: Tensor) -> Tensor:
     return _Kept.apply(lambda: held, back, *xs)
 
 
+class _Overwritten(torch.autograd.Function):
+    """A tensor written over: nothing flows back to what it was."""
+
+    @staticmethod
+    def forward(ctx: Any, target: Tensor, value: Tensor) -> Tensor:
+        ctx.mark_dirty(target.copy_(value))
+        return target
+
+    @staticmethod
+    def backward(ctx: Any, g: Tensor) -> Any:
+        return None, g
+
+
+def overwrite(target: Tensor, value: Tensor) -> Tensor:
+    """`target`, in place, with the value and the gradient of `value`."""
+    return _Overwritten.apply(target, value)
+
+
 def vjp(f: Callable[..., Tensor], xs: Sequence[Tensor], g: Tensor | None) -> tuple[Tensor | None, ...]:
     """The gradient of <f(xs), g> at `xs`."""
     with torch.enable_grad():

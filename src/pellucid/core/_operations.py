@@ -1,5 +1,6 @@
 """Which operation a call is, and of what kind: the names that `TorchFunctionMode` sees, made one."""
 
+import functools
 import types
 from collections.abc import Callable
 from typing import Any
@@ -39,6 +40,7 @@ _RENAME = {
 }
 
 
+@functools.lru_cache(maxsize=1024)
 def canonical(f: Any) -> tuple[str, bool]:
     """("relu", in place?) for F.relu, torch.relu, Tensor.relu_ and aten.relu.default; ("mT", False) for a property's getter."""
     name = f._schema.name.split("::")[1] if hasattr(f, "_schema") else getattr(f, "__name__", str(f))

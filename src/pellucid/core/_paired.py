@@ -7,16 +7,21 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from ._fold import Norm
-from ._kept import tensors
-from ._operations import PICKS, canonical
+from ._kept import overwrite, tensors
+from ._operations import KIND, PICKS, canonical
 from ._twins import TWINS
 from .errors import CannotComplete, NotApplicable
 from .rules import Call, Mode, Rules
 
-WINNERS = frozenset(["max", "min", *(f"{kind}max_pool{n}d_with_indices" for kind in ("", "adaptive_") for n in (1, 2, 3))])
-"""Operations of the kind "max" that also say where each value came from."""
+WINNERS = frozenset(["max", "min", "amin", *(f"{kind}max_pool{n}d_with_indices" for kind in ("", "adaptive_") for n in (1, 2, 3))])
+"""More operations of the kind "max"; most of them also say where each value came from."""
+LIGHT = frozenset(op for op, kind in KIND.items() if kind == "pass") - {"detach", "embedding_bag", "grid_sample", "__setitem__", "copy", "fill", "zero"}
+"""Linear operations that need no look at their arguments."""
+FACTS = frozenset("shape size dim ndim numel dtype device layout stride requires_grad is_floating_point is_complex is_contiguous is_leaf grad_fn element_size __len__".split())
+"""What is asked of a tensor and says nothing of its values."""
 
 
 class Paired(Mode):
@@ -50,17 +55,43 @@ class Paired(Mode):
             self._aliases.clear()
 
     def met(self, args: Any, kwargs: dict[str, Any]) -> bool:
-        return torch.is_grad_enabled() and any(t.requires_grad or id(t) in self._unseen for t in tensors(args, kwargs))
+        if not torch.is_grad_enabled():
+            return False
+        if not self._unseen:
+            return bool(_live(args) or _live(kwargs.values()))
+        return any(t.requires_grad or id(t) in self._unseen for t in tensors(args, kwargs))
 
     def __torch_function__(self, f: Any, kinds: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
+        name, inplace = canonical(f)
+        if name in FACTS or not torch.is_grad_enabled():
+            return f(*args, **kwargs)
+        if inplace or self._unseen or not self._light(name, args, kwargs):
+            return self._heavy(f, kinds, args, kwargs)
+        live = _live(args) + _live(kwargs.values())
+        if any(t.grad_fn is not None and t.grad_fn not in self.seen for t in live):
+            self._known(live)
+        out = f(*args, **kwargs)
+        return self.note(out) if live else out
+
+    def _light(self, name: str, args: Any, kwargs: dict[str, Any]) -> bool:
+        """Whether an operation is linear whatever its other arguments are: there is nothing to record or to replace."""
+        if KIND.get(name) == "weights":
+            return not self.rules.recall_weights and not _live(args[1:]) and not _live(kwargs.values())
+        if name == "batch_norm":  # a fixed scale and shift, unless it is in training
+            return not (args[5] if len(args) > 5 else kwargs.get("training", False))
+        return name in LIGHT
+
+    def _heavy(self, f: Any, kinds: Any, args: Any, kwargs: dict[str, Any]) -> Any:
         out = super().__torch_function__(f, kinds, args, kwargs)
-        if self.met(args, kwargs):
+        if self._unseen or not (type(out) is Tensor and out.requires_grad):
             self._follow(canonical(f)[0], args, kwargs, out)
         return out
 
     def _follow(self, name: str, args: Any, kwargs: dict[str, Any], out: Any) -> None:
         """Masks and indices that depend on the point may differ at the baseline as long as no number comes of it."""
+        if not self.met(args, kwargs):
+            return
         given = [t for t in tensors(args, kwargs) if id(t) in self._unseen]
         made = list(tensors((out,))) or [t for t in args[:1] if isinstance(t, Tensor)]
         if given and any(t.requires_grad for t in made):
@@ -103,8 +134,16 @@ class Paired(Mode):
     # -- one operation -----------------------------------------------------------------------------------------------
 
     def _written(self, f: Any, name: str, args: Any, kwargs: dict[str, Any]) -> Any:
-        self.spare(args[0])
-        return super()._written(f, name, args, kwargs)
+        """In place, and no copy made of the point's value: the rules look at it at once."""
+        target, native = args[0], canonical(f)[1]
+        self.spare(target)
+        if KIND.get(name) != "pointwise" or not target.requires_grad or _live(args[1:]) or _live(kwargs.values()):
+            return super()._written(f, name, args, kwargs)
+        if self.records:
+            self._record(name, [target.detach().clone(), *args[1:]])
+            return self.written(f(*args, **kwargs) if native else f(*args, **kwargs, inplace=True))
+        f = (getattr(torch.Tensor, name, None) or getattr(F, name)) if native else f
+        return self.written(overwrite(target, self.ruled(f, name, args, kwargs)))
 
     def passed(self, f: Any, name: str, inplace: bool, args: Any, kwargs: dict[str, Any]) -> Any:
         """A linear operation. What is detached still depends on the point."""
@@ -125,6 +164,9 @@ class Paired(Mode):
             c.args = [c.args[0], *c.args[1]]
         c.old = self.taped(c.name, c.args)
         return c.run() if self.records else super().apply(c)
+
+    def _tag(self, c: Call, out: Tensor) -> None:
+        """Nobody asks, and what a call was given need not stay in memory."""
 
     def _twin(self, f: Any, name: str, args: Any, kwargs: dict[str, Any]) -> Any:
         return self.inside(TWINS[name], *args, **kwargs) if self.records else super()._twin(f, name, args, kwargs)
@@ -147,6 +189,18 @@ class Paired(Mode):
             raise NotApplicable(f"There is no rule for the operation {name!r} in {self.place()} that compares with a baseline. Use a method without rules, such as integrated-gradients.")
         self.same(name, picks)
         return out
+
+
+def _live(values: Iterable[Any]) -> list[Tensor]:
+    """The arguments through which multipliers can leave."""
+    found = []
+    for a in values:
+        if isinstance(a, Tensor):
+            if a.requires_grad:
+                found.append(a)
+        elif type(a) in (tuple, list):
+            found += _live(a)
+    return found
 
 
 def _nothing(_: Any) -> None:
