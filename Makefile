@@ -20,7 +20,7 @@ test: test-fast test-slow
 
 # One thread: on tiny models two of them spend their time waiting for each other, fifty-fold where a core is busy.
 test-fast: $(VENV)/.stamp-tests
-	OMP_NUM_THREADS=1 $(PYTEST) -m "not slow" --durations=10
+	OMP_NUM_THREADS=1 $(PYTEST) -n auto --dist worksteal -m "not slow" --durations=10
 
 # Here the library measures how many threads pay; a cap left in the environment would pass for the machine's speed.
 test-slow: $(VENV)/.stamp-tests
