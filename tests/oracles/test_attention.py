@@ -15,7 +15,7 @@ from pellucid.attribution._attention import ATTN_LRP, CP_LRP, read
 from pellucid.backends import wrap
 from pellucid.core.errors import NotApplicable
 from pellucid.core.question import ask
-from pellucid.core.target import Label
+from pellucid.core.target import Label, Neuron
 
 IDS = ARCHITECTURES["llama"][1]
 EXACT = {"rtol": 1e-9, "atol": 1e-12}
@@ -444,6 +444,17 @@ def test_at_a_layer_only_what_comes_after_counts(method):
     mixed = torch.eye(11, dtype=torch.float64) + {"max": a.amax(1), "min": a.amin(1)}.get(getattr(method, "heads", ""), a.mean(1))
     want = (a * g).clamp(min=0).mean(1)[:, 0] if isinstance(method, GradientRollout) else (mixed / mixed.sum(-1, keepdim=True))[:, 0]
     torch.testing.assert_close(e.values[:, :, 0], want, rtol=1e-6, atol=1e-7)
+
+
+@rolls
+def test_what_follows_the_unit_that_is_asked_for_counts_for_nothing(method):
+    """Some passes run it and others stop before."""
+    x, unit = ARCHITECTURES["vit"][1], Neuron("first", (0, 3))
+    one, many = (method(ask(wrap(network("vit")), x, unit, batch_size=n)).values for n in (3, 1))
+    torch.testing.assert_close(many, one, **EXACT)
+    box: list = []
+    read(ask(wrap(network("vit")), x, unit, batch_size=3), lambda layers: box.append(len(layers)) or layers[0].a[:, 0, 0], "a test")
+    assert box == [1]
 
 
 @rolls

@@ -165,11 +165,13 @@ class Tape(Ledger):
         a.register_hook(lambda g: self.gradients.update({i: g.detach()}))
 
     def take(self) -> dict[tuple[str, str], Tensor]:
-        """All operations folded; what other targets of the same pass find is theirs."""
-        if not self.layers:
-            return {}
+        """All operations that a gradient reached, folded; what other targets of the same pass find is theirs.
+
+        The target does not depend on others, such as those that follow a unit that is asked for, and not every pass runs them.
+        """
         g, self.gradients = self.gradients, {}
-        return {FOUND: self.fold([self._whole(module, a, g.get(i, torch.zeros_like(a))) for i, (module, a) in enumerate(self.layers)])}
+        reached = [self._whole(module, a, g[i]) for i, (module, a) in enumerate(self.layers) if i in g]
+        return {FOUND: self.fold(reached)} if reached else {}
 
     def _whole(self, module: str, a: Tensor, g: Tensor) -> Attention:
         return Attention(module, *(by_head(module, t, self.rows) for t in (a, g)))
