@@ -5,27 +5,31 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from models import MiniViT, made, normal
+from models import MiniViT, made, normal, subjects
 from pellucid.attribution import (
     CAM,
     FEM,
     KPCACAM,
     AblationCAM,
+    DeepFeatureFactorization,
     EigenCAM,
     EigenGradCAM,
     ElementWiseCAM,
+    FinerCAM,
     GradCAM,
     GradCAMPlusPlus,
     HiResCAM,
     LayerCAM,
+    LiftCAM,
     RandomCAM,
     ScoreCAM,
     ShapleyCAM,
     XGradCAM,
 )
 from pellucid.backends import wrap
-from pellucid.core.errors import NotApplicable
+from pellucid.core.errors import NotApplicable, UsageError
 from pellucid.core.question import ask
+from pellucid.core.target import Contrast, Neuron
 
 Y = torch.tensor([0, 1, 2])
 
@@ -487,3 +491,157 @@ def test_sizes_of_the_subjects():
     for bent in (False, True):
         out = net(bent)(X)
         assert out.std() > 1e-3
+
+
+# ---------------------------------------------------------------- contrasts, concepts, channels' shares
+
+
+def finer(model, h, out, b, index, nearest, strength):
+    """Grad-CAM of one row's contrast, from the gradient of a plain forward."""
+    gaps = sorted((abs(float(out[b, k] - out[b, index])), k) for k in range(out.shape[1]) if k != index)
+    near = [k for _, k in gaps[:nearest]]
+    z = h[b : b + 1].clone().requires_grad_()
+    y = model.head(z.mean((2, 3)))[0]
+    (y[index] - strength * y[near].mean()).backward()
+    return grad_cam(z.detach(), z.grad)[0], near
+
+
+@pytest.mark.parametrize("target", ["given", "predicted"])
+def test_finer_cam_tells_a_class_from_those_nearest(target):
+    model = made(lambda: Wide(), seed=3)
+    h, _ = seen(model, "last")
+    out = model(X).detach()
+    index = [4, 0, 6] if target == "given" else out.argmax(1).tolist()
+    want, near = zip(*(finer(model, h, out, b, index[b], 2, 0.8) for b in range(3)), strict=True)
+    e = FinerCAM(relu=False, nearest=2, strength=0.8)(ask(wrap(model), X, index if target == "given" else None, at="last"))
+    torch.testing.assert_close(e.values, torch.stack(want))
+    assert (torch.stack(want) - GradCAM(relu=False)(ask(wrap(model), X, index, at="last")).values).norm() > 0.1 * torch.stack(want).norm()
+    said = "; ".join(dict.fromkeys(", ".join(map(str, n)) for n in near))
+    assert any(n == f"told from the nearest outputs: {said}" for n in e.provenance["notes"])
+    torch.testing.assert_close(e.total, out[range(3), index])
+    assert (e.cost.forward_rows, e.cost.backward_rows) == (3, 3)
+
+
+class Wide(Net):
+    """Seven classes."""
+
+    def __init__(self):
+        super().__init__()
+        self.head = nn.Linear(5, 7)
+
+
+def test_finer_cam_needs_one_output_among_several():
+    for target, at in ((lambda out: out.sum(1), "last"), (Contrast(0, 1), "last")):
+        with pytest.raises(NotApplicable, match=r"one output among several.*grad-cam"):
+            FinerCAM()(ask(wrap(net()), X, target, at=at))
+    single = made(lambda: nn.Sequential(nn.Conv2d(2, 3, 3), nn.Flatten(), nn.Linear(105, 1)))
+    with pytest.raises(NotApplicable, match="the model gives one"):
+        FinerCAM()(ask(wrap(single), X, 0, at="0"))
+
+
+def test_finer_cam_of_a_unit_compares_channels_at_its_place():
+    s = subjects()["pictures"]
+    model = s.net()
+    q = ask(wrap(model), s.x, Neuron("b", (1, 2, 3)), at="a")
+    got = FinerCAM(relu=False, nearest=2, strength=1.0)(q).values
+    held = {}
+    model.b.register_forward_hook(lambda m, i, o: held.update(out=o))
+    model(s.x)
+    line = held["out"][:, :, 2, 3].detach()
+    for b in range(3):
+        near = [k for k in (line[b] - line[b, 1]).abs().argsort().tolist() if k != 1][:2]
+        units = [GradCAM(relu=False)(ask(wrap(model), s.x[b : b + 1], Neuron("b", (k, 2, 3)), at="a")).values[0] for k in (1, *near)]
+        torch.testing.assert_close(got[b], units[0] - (units[1] + units[2]) / 2)
+
+
+def test_lift_cam_is_exact_where_channels_only_meet_at_the_end():
+    """Behind the mean a plain sum of bent functions, one a channel: Shapley values are known, and DeepLIFT finds them."""
+    model = made(lambda: nn.Sequential(nn.Conv2d(2, 5, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Softplus(), nn.Linear(5, 3)), seed=4)
+    with torch.no_grad():
+        h = model[0](X)
+        rise = (F.softplus(h.mean((2, 3))) - F.softplus(torch.zeros(3, 5, dtype=X.dtype))) * model[4].weight[Y]
+    want = (rise[:, :, None, None] * h).sum(1, keepdim=True)
+    torch.testing.assert_close(LiftCAM(relu=False)(ask(wrap(model), X, Y, at="0")).values, want)
+    ablated = AblationCAM(relu=False)(ask(wrap(model), X, Y, at="0")).values
+    torch.testing.assert_close(ablated, want, msg="each channel alone, switched off, loses the same")
+
+
+def test_lift_cam_weights_sum_to_what_the_layer_does():
+    model = net(True)
+    h, _ = seen(model, "last")
+    q = ask(wrap(model), X, Y, at="last")
+    got = LiftCAM(relu=False)(q).values
+    w = torch.stack([torch.linalg.lstsq(a.flatten(1).T, m.flatten()[:, None]).solution[:, 0] for a, m in zip(h, got, strict=True)])
+    empty = model.head(torch.zeros(1, 5, dtype=X.dtype)).detach()[0, Y]
+    torch.testing.assert_close(w.sum(1), q.target_values() - empty)
+    shapley = torch.stack([shapley_of_channels(model, h[b], Y[b]) for b in range(3)])
+    assert (w - shapley).norm() < 0.1 * shapley.norm(), "an estimate of the Shapley values of channels"
+
+
+def shapley_of_channels(model, h, y):
+    """Exact, over all 32 coalitions of five channels."""
+    from itertools import combinations
+    from math import factorial
+
+    n, value = len(h), {}
+    for size in range(n + 1):
+        for s in combinations(range(n), size):
+            z = torch.zeros_like(h)
+            z[list(s)] = h[list(s)]
+            value[s] = model.head(z.mean((1, 2))[None])[0, y].detach()
+    phi = torch.zeros(n, dtype=h.dtype)
+    for s, v in value.items():
+        for c in set(range(n)) - set(s):
+            phi[c] += factorial(len(s)) * factorial(n - len(s) - 1) / factorial(n) * (value[tuple(sorted((*s, c)))] - v)
+    return phi
+
+
+def test_factorization_finds_parts_that_are_there():
+    """Three concepts in places of their own, with directions of their own, come back whole."""
+    from pellucid.attribution._concepts import factorized
+
+    where = torch.zeros(1, 12, 3, dtype=torch.float64)
+    for k in range(3):
+        where[0, 4 * k : 4 * k + 4, k] = normal(4, seed=k).abs() + 0.1
+    what = normal(1, 3, 9, seed=7).abs()
+    w, h = factorized(where @ what, 3, 2000)
+    torch.testing.assert_close(w @ h, where @ what, rtol=1e-3, atol=1e-3)
+    assert w.min() >= 0
+    assert h.min() >= 0
+
+
+def test_factorization_is_as_good_as_scikit_learns():
+    from sklearn.decomposition import NMF
+
+    from pellucid.attribution._concepts import factorized
+
+    v = normal(2, 30, 17).abs()
+    w, h = factorized(v, 4, 200)
+    for b in range(2):
+        peer = NMF(4, init="nndsvda", solver="mu", max_iter=200, tol=0)
+        theirs = v[b].numpy() - peer.fit_transform(v[b].numpy()) @ peer.components_
+        ours = (v[b] - w[b] @ h[b]).norm()
+        assert ours < 1.02 * float((theirs**2).sum() ** 0.5)
+
+
+def test_concepts_are_weighted_by_what_the_answer_loses_without_them():
+    from pellucid.attribution._concepts import factorized
+
+    model = net(True)
+    h, _ = seen(model, "last")
+    w, d = factorized(h.flatten(2).mT, 3, 200)
+    want, effects = torch.zeros(3, 12, dtype=X.dtype), torch.zeros(3, 3, dtype=X.dtype)
+    with torch.no_grad():
+        for b in range(3):
+            for k in range(3):
+                left = h[b].flatten(1) - torch.outer(d[b, k], w[b, :, k])
+                effects[b, k] = model(X)[b, Y[b]] - model.head(left.mean(1)[None])[0, Y[b]]
+                want[b] += effects[b, k] * w[b, :, k] / w[b, :, k].sum()
+    e = DeepFeatureFactorization(concepts=3)(ask(wrap(model), X, Y, at="last"))
+    torch.testing.assert_close(e.values.flatten(1), want)
+    torch.testing.assert_close(e.values.sum((1, 2, 3)), effects.sum(1))
+    top = DeepFeatureFactorization(concepts=3, concept=1)(ask(wrap(model), X, Y, at="last")).values
+    torch.testing.assert_close(top.sum((1, 2, 3)), effects.gather(1, effects.abs().argmax(1, keepdim=True))[:, 0])
+    assert any("row 0: 3 concepts hold" in n for n in e.provenance["notes"])
+    with pytest.raises(UsageError, match="concept 4 of 3"):
+        DeepFeatureFactorization(concepts=3, concept=4)(ask(wrap(model), X, Y, at="last"))

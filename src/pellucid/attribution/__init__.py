@@ -10,12 +10,14 @@ from .blur_integrated_gradients import BlurIntegratedGradients as BlurIntegrated
 from .cam import CAM as CAM
 from .conductance import Conductance as Conductance
 from .deconvnet import Deconvnet as Deconvnet
+from .deep_feature_factorization import DeepFeatureFactorization as DeepFeatureFactorization
 from .deep_lift import DeepLift as DeepLift
 from .eigen_cam import EigenCAM as EigenCAM
 from .eigen_grad_cam import EigenGradCAM as EigenGradCAM
 from .element_wise_cam import ElementWiseCAM as ElementWiseCAM
 from .expected_gradients import ExpectedGradients as ExpectedGradients
 from .fem import FEM as FEM
+from .finer_cam import FinerCAM as FinerCAM
 from .full_grad import FullGrad as FullGrad
 from .grad_cam import GradCAM as GradCAM
 from .grad_cam_plus_plus import GradCAMPlusPlus as GradCAMPlusPlus
@@ -28,6 +30,7 @@ from .integrated_gradients import IntegratedGradients as IntegratedGradients
 from .internal_influence import InternalInfluence as InternalInfluence
 from .kpca_cam import KPCACAM as KPCACAM
 from .layer_cam import LayerCAM as LayerCAM
+from .lift_cam import LiftCAM as LiftCAM
 from .occlusion import Occlusion as Occlusion
 from .random_cam import RandomCAM as RandomCAM
 from .saliency import Saliency as Saliency

@@ -101,9 +101,11 @@ class Question:
         return self._new(target=check_rows(as_target(target), self.size))
 
     def about(self, target: Any) -> "Question":
-        """The same about another target, on the same account."""
+        """The same about another target, on the same account; where both read one place, they share the outputs."""
         new = self.with_target(target)
         new.engine.count, new.engine.replay = self.engine.count, self.engine.replay
+        if new.engine.read == self.engine.read:
+            new.engine.above = self.engine
         return new
 
     def with_model(self, model: Model) -> "Question":
