@@ -9,7 +9,9 @@ from ..core.card import Card, Needs, Promise, param
 from ..core.points import Points
 from ..core.procedure import Method, Values, sum_of
 from ..core.question import Question
+from ..core.rules import Rules
 from ..core.tree import Tree, each, leaves
+from ._reveal_cancel import reveal_cancel
 from ._secant import RESCALE
 
 LOUD = 50
@@ -31,16 +33,20 @@ class DeepLift(Method):
     card = Card(title="DeepLIFT", paper="arXiv:1704.02685", needs=Needs.GRADIENT | Needs.MODULES, promises=Promise.COMPLETE | Promise.LOCAL,
                 cost="2 forward rows and 1 backward row, one more forward at a layer", baseline=True)
 
+    rule: str = param("rescale", "what nonlinear operations hand back: one slope, or one for what raises and one for what lowers them", choices=("rescale", "reveal-cancel"))
+
     def attribute(self, q: Question) -> Values:
-        m = multipliers(q)
+        local: set[str] = set()
+        m = multipliers(q, q.start, RESCALE if self.rule == "rescale" else reveal_cancel(local))
         values = each(torch.mul, each(torch.sub, q.point, q.start), m)
-        return Values(values, notes=cancelling(values))
+        where = (f"positive and negative parts were not known everywhere: the difference was split by its sign at {', '.join(sorted(local))}",) if local else ()
+        return Values(values, notes=(*cancelling(values), *where))
 
 
-def multipliers(q: Question) -> Tree:
-    """What a step at each part of the point adds to the target on the way from the baseline, in one."""
-    start = leaves(q.start)
-    return q.with_rules(RESCALE, Points(1, lambda s, rows: tuple(t[rows] for t in start))).grad()
+def multipliers(q: Question, start: Tree, rules: Rules) -> Tree:
+    """What a step at each part of the point adds to the target on the way from the baseline `start`, in one."""
+    parts = leaves(start)
+    return q.with_rules(rules, Points(1, lambda s, rows: tuple(t[rows] for t in parts))).grad()
 
 
 def cancelling(values: Tree) -> tuple[str, ...]:

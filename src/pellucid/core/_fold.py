@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 if TYPE_CHECKING:
-    from .rules import Call
+    from ._call import Call
 
 
 @dataclass(frozen=True)
@@ -52,14 +52,15 @@ class Norm:
         """What is added, in line with the channels of `x`."""
         return self.offset(None).reshape(-1, *[1] * (x.ndim - 2))
 
+    def folded(self, c: "Call") -> tuple[Tensor, Tensor]:
+        """(weight, bias) of the linear operation `c` with this BatchNorm after it."""
+        _, w, b = c.bound
+        made_of = [t for t in (w, b, *self.args[:4]) if t is not None]
+        weight = c.mode.rules.memory(f"folded {c.name} {c.groups} {self.args[6]}", made_of, lambda: self._scaled(c, w))
+        return weight, c.mode.rules.memory(f"offset {self.args[6]}", made_of, lambda: self.offset(b))
 
-def folded(c: "Call", norm: Norm) -> tuple[Tensor, Tensor]:
-    """(weight, bias) of the linear operation with the BatchNorm after it."""
-    _, w, b = c.bound
-    k = norm.scale()
-    if "transpose" in c.name:
-        groups = c.args[6] if len(c.args) > 6 else c.kwargs.get("groups", 1)
-        w = (w.unflatten(0, (groups, -1)) * k.reshape(groups, 1, -1, *[1] * (w.ndim - 2))).flatten(0, 1)
-    else:
-        w = w * k.reshape(-1, *[1] * (w.ndim - 1))
-    return w, norm.offset(b)
+    def _scaled(self, c: "Call", w: Tensor) -> Tensor:
+        k = self.scale()
+        if "transpose" in c.name:
+            return (w.unflatten(0, (c.groups, -1)) * k.reshape(c.groups, 1, -1, *[1] * (w.ndim - 2))).flatten(0, 1)
+        return w * k.reshape(-1, *[1] * (w.ndim - 1))

@@ -77,7 +77,7 @@ class Paired(Mode):
     def _light(self, name: str, args: Any, kwargs: dict[str, Any]) -> bool:
         """Whether an operation is linear whatever its other arguments are: there is nothing to record or to replace."""
         if KIND.get(name) == "weights":
-            return not self.rules.recall_weights and not _live(args[1:]) and not _live(kwargs.values())
+            return not self.rules.split and not _live(args[1:]) and not _live(kwargs.values())
         if name == "batch_norm":  # a fixed scale and shift, unless it is in training
             return not (args[5] if len(args) > 5 else kwargs.get("training", False))
         return name in LIGHT
@@ -158,7 +158,7 @@ class Paired(Mode):
             return c.run()
         if c.kind == "weights" and c.bound[1].requires_grad:
             raise NotApplicable(f"Rules that compare with a baseline need weights that do not depend on the point; those of {c.name!r} in {self.place()} do.")
-        if not self.rules.recall_weights and (c.kind == "weights" or (c.kind == "product" and len(c.live()) == 1)):
+        if not self.rules.split and (c.kind == "weights" or (c.kind == "product" and len(c.live()) == 1)):
             return super().apply(c)
         if c.name == "einsum" and isinstance(c.args[1], (list, tuple)):
             c.args = [c.args[0], *c.args[1]]

@@ -4,11 +4,12 @@ Relevance is point times gradient. A linear operation then needs no rule (its pl
 and a residual sum conserves it. What is left are seven kinds of operation, each with one rule.
 """
 
+import functools
 import inspect
 import sys
 import types
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -16,18 +17,23 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
 
-from ._fold import Norm, folded
-from ._kept import Back, keep, tensors
+from ._call import Call as Call
+from ._call import Folded, Normed
+from ._fold import Norm
+from ._kept import keep, tensors
 from ._ledger import Ledger
+from ._memory import Memory
 from ._operations import ADDITIVE, KIND, PICKS, canonical, opened
 from ._twins import TWINS
 from .errors import NotApplicable
 
-Rule = Callable[["Call"], Tensor]
-Chosen = Callable[["Call"], bool]
+_signature = functools.lru_cache(maxsize=256)(inspect.signature)
+
+Rule = Callable[[Call], Tensor]
+Chosen = Callable[[Call], bool]
 
 
-def plain(c: "Call") -> Tensor:
+def plain(c: Call) -> Tensor:
     """The operation as it is, with its own gradient."""
     return c.native()
 
@@ -46,6 +52,8 @@ class Rules:
     scale: Rule = plain
     softmax: Rule = plain
     max: Rule = plain
+    norm: Rule = plain
+    """For a BatchNorm that is not one with a linear operation before it."""
     over: tuple[tuple[Chosen, Rule], ...] = ()
     fold: bool = True
     counted: bool = True
@@ -53,130 +61,26 @@ class Rules:
     ledger: Callable[[int], Ledger] = Ledger
     """What keeps the account, made for a number of rows."""
     paired: bool = False
-    recall_weights: bool = False
-    """Whether paired rules ask what a weighted operation was given at the baseline."""
+    split: bool = False
+    """Whether paired rules carry what raises a value and what lowers it apart."""
+    memory: Memory = field(default_factory=Memory, repr=False, compare=False)
+    """What is made of weights and serves every chunk."""
 
     def mode(self, names: dict[str, nn.Module], rows: int) -> "Mode":
         """The mode of one forward pass over `rows` rows; of two, the baseline's first, for paired rules."""
         if self.paired:
             from ._paired import Paired
+            from ._split import Split
 
-            return Paired(self, names, rows)
+            return (Split if self.split else Paired)(self, names, rows)
         return Mode(self, names, rows)
 
-    def of(self, c: "Call") -> Rule:
+    def of(self, c: Call) -> Rule:
         """The rule for a call."""
         for chosen, rule in self.over:
             if chosen(c):
                 return rule
         return getattr(self, c.kind)
-
-
-class Call:
-    """One operation as it runs: what a rule or a predicate may ask."""
-
-    def __init__(self, mode: "Mode", f: Any, name: str, kind: str, args: Iterable[Any], kwargs: dict[str, Any]) -> None:
-        self.mode, self.f, self.name, self.kind, self.args, self.kwargs = mode, f, name, kind, list(args), kwargs
-        self.old: list[Any] | None = None
-        """The arguments at the baseline, for paired rules."""
-        self._native: Tensor | None = None
-        self._output: Tensor | None = None
-
-    def run(self, *new: Any) -> Tensor:
-        """The operation with its first arguments replaced."""
-        return self.f(*new, *self.args[len(new) :], **self.kwargs)
-
-    def native(self) -> Tensor:
-        """The operation's value with its own gradient; what a bias takes is entered in the ledger."""
-        if self._native is None:
-            self._native = self.run()
-            if self.kind == "weights" and self.bound[2] is not None:
-                self.absorbs(self._native, self._lined(self.bound[2], self._native))
-        return self._native
-
-    def output(self) -> Tensor:
-        """The operation's value, without a gradient; computed at most once."""
-        if self._native is not None:
-            return self._native.detach()
-        if self._output is None:
-            with torch.no_grad():
-                self._output = self.run()
-        return self._output
-
-    def _lined(self, bias: Tensor, out: Tensor) -> Tensor:
-        """A bias in line with the channels of the output."""
-        return bias if self.name == "linear" else bias.reshape(-1, *[1] * (self.bound[1].ndim - 2))
-
-    @property
-    def module(self) -> str:
-        """The name of the innermost module that is running."""
-        return self.mode.where()
-
-    @property
-    def bound(self) -> tuple[Any, Any, Any]:
-        """(input, weight, bias) of an operation with weights."""
-        x, w, b = (self.args[i] if len(self.args) > i else self.kwargs.get(n) for i, n in enumerate(("input", "weight", "bias")))
-        return x, w, b
-
-    def op(self, x: Tensor, w: Tensor, b: Tensor | None) -> Tensor:
-        """The operation with another input, weight and bias."""
-        rest = {k: v for k, v in self.kwargs.items() if k not in ("input", "weight", "bias")}
-        return self.f(x, w, b, *self.args[3:], **rest)
-
-    @property
-    def first(self) -> bool:
-        """Whether no operation with weights lies between the point and this one."""
-        return not self.mode.below(self.bound[0], self.mode.weighted)
-
-    def live(self) -> list[Tensor]:
-        """The arguments through which relevance can leave."""
-        return [t for t in tensors(self.args, self.kwargs) if t.requires_grad]
-
-    def keep(self, value: Tensor, back: Back, *xs: Tensor, conserves: bool = False) -> Tensor:
-        """`value` whose gradient reaches `xs` by `back`; what does not arrive is entered in the ledger."""
-        if conserves or not self.mode.counts:
-            return keep(value, back, *xs)
-        mode, where, held = self.mode, self.module, value.detach()
-
-        def metered(g: Tensor) -> Any:
-            given = back(g)
-            mode.ledger.lost(where, self.name, held, g, xs, given)
-            return given
-
-        return keep(held, metered, *xs)
-
-    def absorbs(self, out: Tensor, amount: Tensor) -> Tensor:
-        """Notes that of the relevance of `out`, what belongs to the constant `amount` goes nowhere."""
-        return self.mode.absorbs(out, amount, self.module, self.name)
-
-
-class Folded(Call):
-    """A linear operation and the BatchNorm after it, seen as one: straight from the one's input to the other's output."""
-
-    def __init__(self, made: Call, norm: Norm) -> None:
-        super().__init__(made.mode, made.f, made.name, made.kind, made.args, made.kwargs)
-        self.made, self.norm = made, norm
-        self._bound: tuple[Any, Any, Any] | None = None
-
-    @property
-    def bound(self) -> tuple[Any, Any, Any]:
-        if self._bound is None:
-            with torch.no_grad():
-                self._bound = (self.made.bound[0], *folded(self.made, self.norm))
-        return self._bound
-
-    def native(self) -> Tensor:
-        """The BatchNorm's own value over the linear operation's, which ran once."""
-        if self._native is None:
-            before = self.made.native()
-            self._native = self.absorbs(self.norm.run(before), self.norm.shift(before))
-        return self._native
-
-    def output(self) -> Tensor:
-        if self._output is None:
-            with torch.no_grad():
-                self._output = self.norm.run(self.made.output())
-        return self._output
 
 
 class Mode(TorchFunctionMode):
@@ -191,6 +95,8 @@ class Mode(TorchFunctionMode):
         self.seen: set[Any] = set()
         self.weighted: set[Any] = set()
         self.tags: dict[Any, Call] = {}
+        self.pads: dict[Any, tuple[Tensor, Callable[[Tensor], Tensor]]] = {}
+        self.ends: list[Any] = []
         self.ledger = rules.ledger(rows)
         self.changed = 0
         """How many operations got another gradient than their own."""
@@ -206,7 +112,12 @@ class Mode(TorchFunctionMode):
             frame = frame.f_back  # type: ignore[assignment]
         return ""
 
-    def check(self, ts: Iterable[Tensor]) -> None:
+    def check(self, ts: list[Tensor]) -> None:
+        """The pass is over: what it gave must be known, and is where relevance will start."""
+        self._known(ts)
+        self.ends = [t.grad_fn for t in ts]
+
+    def _known(self, ts: Iterable[Tensor]) -> None:
         """Refuses a live value whose maker no rule saw: scripts, autograd functions, compiled code."""
         for t in ts:
             made = t.grad_fn if t.requires_grad else None
@@ -227,6 +138,19 @@ class Mode(TorchFunctionMode):
                 todo += [n for n, _ in node.next_functions]
         return False
 
+    @functools.cached_property
+    def last(self) -> set[Any]:
+        """The nodes with weights from which none other is met on the way to the target."""
+        todo, done, found = list(self.ends), set(), set()
+        while todo:
+            node = todo.pop()
+            if node in self.weighted:
+                found.add(node)
+            elif node is not None and node not in done:
+                done.add(node)
+                todo += [n for n, _ in node.next_functions]
+        return found
+
     def place(self) -> str:
         """Where that is, in words."""
         where = self.where()
@@ -237,13 +161,16 @@ class Mode(TorchFunctionMode):
         self.seen.update(t.grad_fn for t in tensors((out,)) if t.grad_fn is not None)
         return out
 
+    def written(self, target: Tensor) -> Tensor:
+        """Remembers what was written on, and what it is a view of."""
+        if target._is_view() and target._base is not None:
+            self.note(target._base)
+        return self.note(target)  # type: ignore[no-any-return]
+
     def inside(self, f: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
         """Runs `f` with its operations met one by one."""
         with self:
             return f(*args, **kwargs)
-
-    def turn(self) -> None:
-        """The baseline's pass is over."""
 
     # -- one operation -------------------------------------------------------------------------------------------------
 
@@ -252,11 +179,11 @@ class Mode(TorchFunctionMode):
         if not self.met(args, kwargs):
             return f(*args, **kwargs)
         name, inplace = canonical(f)
-        self.check(tensors(args, kwargs))
+        self._known(tensors(args, kwargs))
         if KIND.get(name) == "pass":
             return self.passed(f, name, inplace, args, kwargs)
         if isinstance(f, types.FunctionType) and "inplace" in f.__code__.co_varnames:
-            bound = inspect.signature(f).bind(*args, **kwargs)
+            bound = _signature(f).bind(*args, **kwargs)
             inplace |= bool(bound.arguments.pop("inplace", False))
             args, kwargs = bound.args, bound.kwargs
         if not inplace:
@@ -274,7 +201,7 @@ class Mode(TorchFunctionMode):
         target = args[0]
         copy = self.note(target.clone())
         target.copy_(self.note(self.ruled(f, name, (copy, *args[1:]), kwargs)))
-        return self.note(target)
+        return self.written(target)
 
     def passed(self, f: Any, name: str, inplace: bool, args: Any, kwargs: dict[str, Any]) -> Any:
         """A linear operation: its plain gradient, and a constant that it adds entered as absorbed."""
@@ -282,11 +209,21 @@ class Mode(TorchFunctionMode):
         constant = self._constant(f, name, inplace, args, kwargs) if name in ADDITIVE and self.counts else None
         out = self.note(f(*args, **kwargs))
         written = args[0] if name == "__setitem__" else out
-        if name == "__setitem__":
-            self.note(written)
+        if name == "__setitem__" or inplace:
+            self.written(written)
         if constant is not None and isinstance(written, Tensor) and written.requires_grad:
             self.absorbs(written, constant, self.where(), name)
+        if name == "pad":
+            self._padded(f, args, kwargs, out)
         return out
+
+    def _padded(self, f: Any, args: Any, kwargs: dict[str, Any], out: Tensor) -> None:
+        """Remembers what lay inside a frame of zeros below all weights: rules that give to zeros give nothing to the frame."""
+        x, *rest = args or (kwargs["input"],)
+        around = {k: v for k, v in kwargs.items() if k != "input"}
+        how, value = (around.get(n, rest[i] if len(rest) > i else default) for i, n, default in ((1, "mode", "constant"), (2, "value", 0)))
+        if how == "constant" and not value and not self.below(x, self.weighted):
+            self.pads[out.grad_fn] = (x, lambda t: f(t, *rest, **around))
 
     def _linear(self, name: str, args: Any, kwargs: dict[str, Any]) -> None:
         """Some operations are linear only with some arguments."""
@@ -325,6 +262,8 @@ class Mode(TorchFunctionMode):
             return f(*args, **kwargs)
         if kind is None:
             return self._unknown(f, name, args, kwargs)
+        if kind == "weights" and (b := Call(self, f, name, kind, args, kwargs).bound[2]) is not None and b.requires_grad:
+            return self._biased(f, name, args, kwargs)
         if kind in ("pointwise", "scale", "softmax", "max") and any(t.requires_grad for t in tensors(args[1:], kwargs)):
             return self._composed(f, name, args, kwargs)
         return self.apply(Call(self, f, name, kind, args, kwargs))
@@ -339,6 +278,13 @@ class Mode(TorchFunctionMode):
             x, w, b, mean, var, *rest = args
             return F.instance_norm, name, (x, mean, var, w, b, *rest[:3]), kwargs
         return f, name, args, kwargs
+
+    def _biased(self, f: Any, name: str, args: Any, kwargs: dict[str, Any]) -> Tensor:
+        """A bias that depends on the point is a summand like any other."""
+        c = Call(self, f, name, "weights", args, kwargs)
+        x, w, b = c.bound
+        rest = {k: v for k, v in kwargs.items() if k not in ("input", "weight", "bias")}
+        return self.apply(Call(self, f, name, "weights", (x, w, None, *args[3:]), rest)) + c.lined(b)
 
     def _divides_by_constant(self, args: Any) -> bool:
         return not (isinstance(args[1], Tensor) and (args[1].requires_grad or self.paired))
@@ -383,9 +329,10 @@ class Mode(TorchFunctionMode):
         """Runs a call by the rule that is meant for it."""
         if c.kind == "weights" and c.bound[1].requires_grad:
             c.kind = "product"
-        rule = self.rules.of(c)
-        self.changed += rule is not plain
-        out = rule(c)
+        if c.kind == "weights" and (self.counts or self.rules.over):
+            c.module  # noqa: B018 - a BatchNorm after it asks when it is no longer running
+        out = self.rules.of(c)(c)
+        self.changed += not (c.own or out is c._native)
         if c.kind == "weights":
             self._tag(c, out)
         return out
@@ -393,6 +340,7 @@ class Mode(TorchFunctionMode):
     def _tag(self, c: Call, out: Tensor) -> None:
         """Marks an output as one of a weighted operation, so that a BatchNorm or an activation after it finds what it belongs to."""
         if out.grad_fn is not None:
+            c.node = out.grad_fn
             self.weighted.add(out.grad_fn)
             self.tags[out.grad_fn] = c
 
@@ -405,12 +353,8 @@ class Mode(TorchFunctionMode):
             raise NotApplicable(f"A rule needs batch_norm in eval mode; in {self.place()} it normalizes by the batch, which mixes the rows. Call model.eval().")
         made = self.tags.get(n.x.grad_fn)
         if made is None or not self.rules.fold or self.rules.of(made) is plain:
-            out = n.run(n.x)
-            return self.absorbs(out, n.shift(n.x), self.where(), "batch_norm")
-        c = Folded(made, n)
-        out = self.rules.of(c)(c)
-        self._tag(c, out)
-        return out
+            return self.apply(Normed(self, f, "batch_norm", "norm", args, kwargs, n))
+        return self.apply(Folded(made, n))
 
 
 def _flat(args: Any) -> Iterator[Any]:

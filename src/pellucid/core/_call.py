@@ -1,0 +1,157 @@
+"""One operation as it runs under rules: what a rule or a predicate may ask of it."""
+
+import functools
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from ._fold import Norm
+from ._kept import Back, keep, tensors
+
+if TYPE_CHECKING:
+    from .rules import Mode
+
+
+class Call:
+    """One operation as it runs: what a rule or a predicate may ask."""
+
+    def __init__(self, mode: "Mode", f: Any, name: str, kind: str, args: Iterable[Any], kwargs: dict[str, Any]) -> None:
+        self.mode, self.f, self.name, self.kind, self.args, self.kwargs = mode, f, name, kind, list(args), kwargs
+        self.old: list[Any] | None = None
+        """The arguments at the baseline, for paired rules."""
+        self.own = False
+        """Whether the value that a rule gave flows back as the operation itself would."""
+        self.node: Any = None
+        self._native: Tensor | None = None
+        self._output: Tensor | None = None
+
+    def run(self, *new: Any) -> Tensor:
+        """The operation with its first arguments replaced."""
+        return self.f(*new, *self.args[len(new) :], **self.kwargs)
+
+    def native(self) -> Tensor:
+        """The operation's value with its own gradient; what a bias takes is entered in the ledger."""
+        if self._native is None:
+            self._native = self.run()
+            if self.kind == "weights" and self.bound[2] is not None:
+                self.absorbs(self._native, self.lined(self.bound[2]))
+        return self._native
+
+    def output(self) -> Tensor:
+        """The operation's value, without a gradient; computed at most once."""
+        if self._native is not None:
+            return self._native.detach()
+        if self._output is None:
+            with torch.no_grad():
+                self._output = self.run()
+        return self._output
+
+    def lined(self, bias: Tensor) -> Tensor:
+        """A bias in line with the channels of the output."""
+        return bias if self.name == "linear" else bias.reshape(-1, *[1] * (self.bound[1].ndim - 2))
+
+    @functools.cached_property
+    def module(self) -> str:
+        """The name of the innermost module that is running. To be asked while it runs."""
+        return self.mode.where()
+
+    @property
+    def bound(self) -> tuple[Any, Any, Any]:
+        """(input, weight, bias) of an operation with weights."""
+        x, w, b = (self.args[i] if len(self.args) > i else self.kwargs.get(n) for i, n in enumerate(("input", "weight", "bias")))
+        return x, w, b
+
+    def op(self, x: Tensor, w: Tensor, b: Tensor | None) -> Tensor:
+        """The operation with another input, weight and bias."""
+        rest = {k: v for k, v in self.kwargs.items() if k not in ("input", "weight", "bias")}
+        return self.f(x, w, b, *self.args[3:], **rest)
+
+    @property
+    def groups(self) -> int:
+        """Into how many groups a convolution parts its channels."""
+        given: int = self.args[6] if len(self.args) > 6 else self.kwargs.get("groups", 1)
+        return given
+
+    @property
+    def first(self) -> bool:
+        """Whether no operation with weights lies between the point and this one."""
+        return not self.mode.below(self.bound[0], self.mode.weighted)
+
+    @property
+    def last(self) -> bool:
+        """Whether no operation with weights lies between this one and the target. To be asked when relevance flows back."""
+        return self.node in self.mode.last
+
+    def unpadded(self) -> tuple[Tensor, Callable[[Tensor], Tensor]]:
+        """The input before zeros were put around it by another operation, and what puts them."""
+        x = self.bound[0]
+        return self.mode.pads.get(x.grad_fn, (x, lambda t: t))
+
+    def live(self) -> list[Tensor]:
+        """The arguments through which relevance can leave."""
+        return [t for t in tensors(self.args, self.kwargs) if t.requires_grad]
+
+    def keep(self, value: Tensor, back: Back, *xs: Tensor, conserves: bool = False, own: bool = False) -> Tensor:
+        """`value` whose gradient reaches `xs` by `back`, its `own` or another; what does not arrive is entered in the ledger."""
+        self.own = own
+        if conserves or not self.mode.counts:
+            return keep(value, back, *xs)
+        mode, where, held = self.mode, self.module, value.detach()
+
+        def metered(g: Tensor) -> Any:
+            given = back(g)
+            mode.ledger.lost(where, self.name, held, g, xs, given)
+            return given
+
+        return keep(held, metered, *xs)
+
+    def absorbs(self, out: Tensor, amount: Tensor) -> Tensor:
+        """Notes that of the relevance of `out`, what belongs to the constant `amount` goes nowhere."""
+        return self.mode.absorbs(out, amount, self.module, self.name)
+
+
+class Folded(Call):
+    """A linear operation and the BatchNorm after it, seen as one: straight from the one's input to the other's output."""
+
+    def __init__(self, made: Call, norm: Norm) -> None:
+        super().__init__(made.mode, made.f, made.name, made.kind, made.args, made.kwargs)
+        self.made, self.norm, self.module = made, norm, made.module
+
+    @functools.cached_property
+    def bound(self) -> tuple[Any, Any, Any]:
+        with torch.no_grad():
+            return (self.made.bound[0], *self.norm.folded(self.made))
+
+    def native(self) -> Tensor:
+        """The BatchNorm's own value over the linear operation's, which ran once."""
+        if self._native is None:
+            before = self.made.native()
+            self._native = self.absorbs(self.norm.run(before), self.norm.shift(before))
+        return self._native
+
+    def output(self) -> Tensor:
+        if self._native is not None:
+            return self._native.detach()
+        if self._output is None:
+            with torch.no_grad():
+                self._output = self.norm.run(self.made.output())
+        return self._output
+
+
+class Normed(Call):
+    """A BatchNorm by itself: a fixed scale and shift."""
+
+    def __init__(self, mode: "Mode", f: Any, name: str, kind: str, args: Iterable[Any], kwargs: dict[str, Any], norm: Norm) -> None:
+        super().__init__(mode, f, name, kind, (norm.x, *args[1:]) if args else (norm.x,), kwargs)
+        self.norm = norm
+
+    def run(self, *new: Any) -> Tensor:
+        return self.norm.run(*new or (self.norm.x,))
+
+    def native(self) -> Tensor:
+        """Its value with its own gradient; what the shift takes is entered in the ledger."""
+        if self._native is None:
+            self._native = self.absorbs(self.run(), self.norm.shift(self.norm.x))
+        return self._native
