@@ -41,11 +41,13 @@ class CAM(ActivationMap):
     def _linear(self, seen: Seen) -> bool:
         """Whether the target is the same linear function of every position: gradients are even, and it is met with the layer at 0 and at twice its value."""
         g, rise = seen.g, (seen.g * seen.h).sum((1, 2, 3))
-        near = max(NEAR, 16 * torch.finfo(seen.point.dtype).eps)
+        rounding = 16 * torch.finfo(seen.point.dtype).eps
+        near = max(NEAR, rounding)
         size = g.abs().amax((1, 2, 3))
         even = ((g - g.mean((2, 3), keepdim=True)).abs().amax((1, 2, 3)) <= near * size) & (size > 0)
         ends = seen.point.expand(2, *seen.point.shape).clone()
         for end, factor in zip(ends, (0, 2), strict=True):
             seen.grid.planes(end).mul_(factor)
-        steps = seen.q.value(ends).to(rise) - seen.q.target_values().to(rise)
-        return bool(even.all()) and all(torch.allclose(s, r, rtol=near, atol=near * float(rise.abs().amax())) for s, r in zip(steps, (-rise, rise), strict=True))
+        f = seen.q.target_values().to(rise)
+        steps = seen.q.value(ends).to(rise) - f
+        return bool(even.all()) and all(((s - r).abs() <= near * r.abs() + rounding * f.abs()).all() for s, r in zip(steps, (-rise, rise), strict=True))

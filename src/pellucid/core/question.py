@@ -45,7 +45,7 @@ class Question:
     rules: Rules | None = dataclasses.field(default=None, repr=False)
     against: Points | None = dataclasses.field(default=None, repr=False)
     origin: "Question | None" = dataclasses.field(default=None, repr=False)
-    """The question without rules, which learns the point as well."""
+    """The same question without rules, or about its own target, which learns the point as well."""
     chosen: str = ""
     _local: threading.local = dataclasses.field(default_factory=threading.local, repr=False)
 
@@ -102,7 +102,7 @@ class Question:
 
     def about(self, target: Any) -> "Question":
         """The same about another target, on the same account; where both read one place, they share the outputs."""
-        new = self.with_target(target)
+        new = self._new(target=check_rows(as_target(target), self.size), origin=self)
         new.engine.count, new.engine.replay = self.engine.count, self.engine.replay
         if new.engine.read == self.engine.read:
             new.engine.above = self.engine
