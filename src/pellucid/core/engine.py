@@ -13,7 +13,6 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from ._ledger import Account
 from .card import Needs
@@ -367,16 +366,23 @@ class Engine:
         if not self.places:
             flat = leaves(source)
             return tuple(flat[i] for i in self.slots)
+        whole = x is None and self.out is None  # what comes after the places is wanted too: the same pass gives it
         box: list[tuple[Tensor, ...]] = []
+        outs: list[Tensor] = []
 
         def work(i: int, j: int, step: Step) -> None:
             args, kwargs = call_args(take(source, self.fan * torch.arange(i, j)))
+            road = FullRoad(self._runner(), self.places, self.read if whole else None)
             with torch.no_grad():
-                got = self._guard(lambda: FullRoad(self._runner(), self.places, None).points(args, kwargs))
+                got, out = self._guard(lambda: road.passed(args, kwargs) if whole else (road.points(args, kwargs), None))
             self.count.forward += j - i
             box.append(tuple(t.detach() for t in got))
+            if whole:
+                outs.append(self._readable(out, j - i).detach())
 
         self._sweep("layer", self.size // self.fan, work, grad=False)
+        if whole:
+            self.settle(torch.cat(outs).repeat_interleave(self.fan, 0))
         return tuple(torch.cat(ts).repeat_interleave(self.fan, 0) for ts in zip(*box, strict=True))
 
     def tap(self) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...]]:
@@ -415,29 +421,6 @@ class Engine:
             return tuple(t.detach().contiguous() for t in leaf), tuple(g.contiguous() for g in pulls[0]), out.detach()
         grads = tuple(torch.stack(g)[turn, inverse] for g in zip(*pulls, strict=True))
         return tuple(t.detach()[inverse] for t in leaf), grads, whole.detach()
-
-    def curvature(self, v: tuple[Tensor, ...] | None) -> tuple[tuple[Tensor, ...], ...]:
-        """Values at the places, then gradients, then the Hessian times `v` (the values themselves where None): one forward, two backward."""
-        self._need_gradient()
-        found: list[tuple[Tensor, ...]] = []
-
-        def work(i: int, j: int, step: Step) -> None:
-            rows = torch.arange(i, j)
-            with torch.enable_grad(), sdpa_kernel(SDPBackend.MATH):  # fused attention has no second derivative
-                leaf = None if self.moved is None else tuple(_leaf(take(m, rows)) for m in self.moved)
-                leaf, out = self._tap_forward(rows, step) if leaf is None else (leaf, self._forward(step, leaf, rows))
-                g = self._pull(self._met(out, rows, None).sum(), leaf, keep=True, twice=True)
-                along = sum((a * b).sum() for a, b in zip(g, take(v, rows) if v is not None else [t.detach() for t in leaf], strict=True))
-                bent = torch.autograd.grad(along, leaf, allow_unused=True) if along.requires_grad else (None,) * len(leaf)
-            self.count.backward += len(rows)
-            found.append(tuple(t.detach() for t in (*leaf, *g, *(torch.zeros_like(t) if b is None else b for b, t in zip(bent, leaf, strict=True)), out)))
-
-        self._sweep("curvature", self.size, work, grad=True)
-        *parts, out = (torch.cat(t) for t in zip(*found, strict=True))
-        if self.out is None:
-            self.settle(out)
-        n = len(parts) // 3
-        return tuple(parts[:n]), tuple(parts[n : 2 * n]), tuple(parts[2 * n :])
 
     def _copies(self, rows: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """(first, inverse, turn): one row for each input, each row's input, and its turn among the copies."""

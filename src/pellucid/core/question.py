@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from ._curvature import curvature
 from .engine import Count, Engine
 from .errors import NotApplicable, UsageError
 from .model import Model
@@ -262,7 +263,7 @@ class Question:
         """The gradient at the point and the Hessian times `v`, the point itself unless given: exact, by a double backward."""
         if self.rules is not None:
             raise NotApplicable("A curvature needs plain gradients; a rule has no second derivative. Ask the question without rules.")
-        point, grads, bent = self.engine.curvature(None if v is None else tuple(leaves(v)))
+        point, grads, bent = curvature(self.engine, None if v is None else tuple(leaves(v)))
         self._local.point = self.pack(point)
         return self.pack(grads), self.pack(bent)
 

@@ -191,6 +191,12 @@ class FullRoad:
             out = _Pass(self.shadow, self._all(), either).go(args, kwargs)
         return tuple(points[i] for i in range(len(self.places))), out if self.read is None else (box[0],)
 
+    def passed(self, args: Args, kwargs: Kwargs) -> tuple[tuple[Tensor, ...], Any]:
+        """The values at the places and the output (or what is read), from one forward without gradients."""
+        found: dict[int, Tensor] = {}
+        out = _Pass(self.shadow, self._all(), lambda i, value: found.update({i: value.detach().clone()})).go(args, kwargs)
+        return tuple(found[i] for i in range(len(self.places))), out if self.read is None else (found[len(self.places)],)
+
     def points(self, args: Args, kwargs: Kwargs) -> tuple[Tensor, ...]:
         """The values at the places; the forward stops after the last of them."""
         found: dict[int, Tensor] = {}
