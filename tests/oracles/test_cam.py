@@ -117,9 +117,9 @@ def positions(t):
 FORMULAS = {
     "grad-cam": (GradCAM(), grad_cam, True),
     "grad-cam-plus-plus": (GradCAMPlusPlus(), grad_cam_plus_plus, True),
-    "hires-cam": (HiResCAM(), lambda h, g: (g * h).sum(1, keepdim=True), True),
+    "hi-res-cam": (HiResCAM(), lambda h, g: (g * h).sum(1, keepdim=True), True),
     "element-wise-cam": (ElementWiseCAM(), lambda h, g: (g * h).clamp(min=0).sum(1, keepdim=True), True),
-    "xgrad-cam": (XGradCAM(), xgrad_cam, True),
+    "x-grad-cam": (XGradCAM(), xgrad_cam, True),
     "layer-cam": (LayerCAM(), lambda h, g: (g.clamp(min=0) * h).sum(1, keepdim=True), True),
     "fem": (FEM(), fem, False),
     "eigen-cam": (EigenCAM(), lambda h, g: whole_svd(positions(h), h), False),

@@ -35,7 +35,7 @@ class CAM(ActivationMap):
         g, h = seen.g, seen.h
         if not self._linear(seen):
             raise NotApplicable(f"CAM needs a network that ends with a mean over space and a linear layer, seen at the layer before the mean and without softmax; "
-                                f"{seen.q.at} of {seen.q.model.name} is followed by something else on its grid. Use hires-cam or grad-cam, or give the layer (at=...).")
+                                f"{seen.q.at} of {seen.q.model.name} is followed by something else on its grid. Use hi-res-cam or grad-cam, or give the layer (at=...).")
         return g.sum((2, 3), keepdim=True) * h
 
     def _linear(self, seen: Seen) -> bool:

@@ -22,7 +22,7 @@ class EigenCAM(ActivationMap):
     Source: Muhammad, Yeasin 2020, arXiv:2008.00299. `centred` is not in the paper; without it the first vector is close to the channels' mean.
     """
 
-    card = Card(title="Eigen-CAM", paper="arXiv:2008.00299", needs=Needs.VALUE | Needs.MODULES, promises=Promise.NONE, cost="2 forward rows")
+    card = Card(title="Eigen-CAM", paper="arXiv:2008.00299", needs=Needs.VALUE | Needs.MODULES, promises=Promise.NONE, cost="1 forward row")
     centred: bool = param(True, "subtract each channel's mean over positions first")
 
     def attribute(self, q: Question) -> Values:

@@ -20,7 +20,7 @@ class FEM(ActivationMap):
     Source: Fuad, Martin, Giot, Bourqui, Benois-Pineau, Zemmari 2020, doi:10.1109/IPTA50016.2020.9286629.
     """
 
-    card = Card(title="FEM", paper="doi:10.1109/IPTA50016.2020.9286629", needs=Needs.VALUE | Needs.MODULES, promises=Promise.NONE, cost="2 forward rows")
+    card = Card(title="FEM", paper="doi:10.1109/IPTA50016.2020.9286629", needs=Needs.VALUE | Needs.MODULES, promises=Promise.NONE, cost="1 forward row")
     k: float = param(2.0, "how far above a channel's mean counts as beyond the ordinary", ge=0, unit="standard deviations")
 
     def attribute(self, q: Question) -> Values:

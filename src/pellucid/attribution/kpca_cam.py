@@ -26,7 +26,7 @@ class KPCACAM(ActivationMap):
     Source: Karmani, Sivakaran, Prasad, Ali, Yang, Tang 2024, arXiv:2410.00267.
     """
 
-    card = Card(title="KPCA-CAM", paper="arXiv:2410.00267", needs=Needs.VALUE | Needs.MODULES, promises=Promise.NONE, cost="2 forward rows")
+    card = Card(title="KPCA-CAM", paper="arXiv:2410.00267", needs=Needs.VALUE | Needs.MODULES, promises=Promise.NONE, cost="1 forward row")
     gamma: float = param(0.0, "slope of the kernel; 0: one over the number of channels", ge=0)
 
     def attribute(self, q: Question) -> Values:

@@ -23,7 +23,7 @@ class RandomCAM(ActivationMap):
     Source: Gildenblat et al. 2021, https://github.com/jacobgil/pytorch-grad-cam, RandomCAM.
     """
 
-    card = Card(title="Random-CAM", paper="https://github.com/jacobgil/pytorch-grad-cam", needs=Needs.VALUE | Needs.MODULES, promises=Promise.NONE, cost="2 forward rows", random=True)
+    card = Card(title="Random-CAM", paper="https://github.com/jacobgil/pytorch-grad-cam", needs=Needs.VALUE | Needs.MODULES, promises=Promise.NONE, cost="1 forward row", random=True)
     relu: bool = param(True, "keep only what speaks for the target")
 
     def attribute(self, q: Question) -> Values:
