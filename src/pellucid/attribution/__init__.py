@@ -24,6 +24,7 @@ from .grad_cam_plus_plus import GradCAMPlusPlus as GradCAMPlusPlus
 from .gradient_rollout import GradientRollout as GradientRollout
 from .guided_backprop import GuidedBackprop as GuidedBackprop
 from .guided_integrated_gradients import GuidedIntegratedGradients as GuidedIntegratedGradients
+from .hi_res_cam import HiResCAM as HiResCAM
 from .input_x_gradient import InputXGradient as InputXGradient
 from .integrated_gradients import IntegratedGradients as IntegratedGradients
 from .internal_influence import InternalInfluence as InternalInfluence
@@ -36,3 +37,4 @@ from .saliency import Saliency as Saliency
 from .score_cam import ScoreCAM as ScoreCAM
 from .shapley_cam import ShapleyCAM as ShapleyCAM
 from .smooth_grad import SmoothGrad as SmoothGrad
+from .x_grad_cam import XGradCAM as XGradCAM
