@@ -12,6 +12,7 @@ from .conductance import Conductance as Conductance
 from .deconvnet import Deconvnet as Deconvnet
 from .deep_feature_factorization import DeepFeatureFactorization as DeepFeatureFactorization
 from .deep_lift import DeepLift as DeepLift
+from .deep_shap import DeepSHAP as DeepSHAP
 from .eigen_cam import EigenCAM as EigenCAM
 from .eigen_grad_cam import EigenGradCAM as EigenGradCAM
 from .element_wise_cam import ElementWiseCAM as ElementWiseCAM
