@@ -12,6 +12,7 @@ from torch.nn import functional as F
 from ._fold import Norm
 from ._kept import overwrite, tensors
 from ._operations import KIND, PICKS, canonical
+from ._recurrent import fits, unrolled
 from ._twins import TWINS
 from .errors import CannotComplete, NotApplicable
 from .rules import Call, Mode, Rules
@@ -169,6 +170,8 @@ class Paired(Mode):
         """Nobody asks, and what a call was given need not stay in memory."""
 
     def _twin(self, f: Any, name: str, args: Any, kwargs: dict[str, Any]) -> Any:
+        if fits(name, args, kwargs):
+            return unrolled(self, f, name, args)
         return self.inside(TWINS[name], *args, **kwargs) if self.records else super()._twin(f, name, args, kwargs)
 
     def batch_norm(self, f: Any, args: Any, kwargs: dict[str, Any]) -> Tensor:

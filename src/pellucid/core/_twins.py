@@ -195,6 +195,9 @@ def _glu(x: Tensor, dim: int = -1) -> Tensor:
     return a * b.sigmoid()
 
 
+CELLS: dict[str, Cell] = {"lstm": _lstm, "gru": _gru, "rnn_tanh": _tanh, "rnn_relu": _relu}
+"""What recurrent networks do at one time: (what the input gives, what the state gives, *states) to the new states, elementwise."""
+
 TWINS: dict[str, Callable[..., Any]] = {
     "layer_norm": _layer_norm,
     "rms_norm": _rms_norm,
