@@ -11,14 +11,17 @@ from pellucid.attribution import (
     FEM,
     KPCACAM,
     AblationCAM,
+    Augmented,
     DeepFeatureFactorization,
     EigenCAM,
     EigenGradCAM,
+    EigenSmooth,
     ElementWiseCAM,
     FinerCAM,
     GradCAM,
     GradCAMPlusPlus,
     HiResCAM,
+    IntegratedGradients,
     LayerCAM,
     LiftCAM,
     RandomCAM,
@@ -645,3 +648,53 @@ def test_concepts_are_weighted_by_what_the_answer_loses_without_them():
     assert any("row 0: 3 concepts hold" in n for n in e.provenance["notes"])
     with pytest.raises(UsageError, match="concept 4 of 3"):
         DeepFeatureFactorization(concepts=3, concept=4)(ask(wrap(model), X, Y, at="last"))
+
+
+# ---------------------------------------------------------------- wrappers
+
+
+@pytest.mark.parametrize("at", [None, "last"])
+def test_augmentation_is_the_mean_over_mirrored_and_scaled_pictures(at):
+    model = net(True)
+    maps = []
+    for gain in (0.8, 1, 1.2):
+        maps.append(GradCAM()(ask(wrap(model), gain * X, Y, at=at)).values)
+        maps.append(GradCAM()(ask(wrap(model), gain * X.flip(3), Y, at=at)).values.flip(3))
+    e = Augmented(gain=0.2)(ask(wrap(model), X, Y, at=at))
+    torch.testing.assert_close(e.values, torch.stack(maps).mean(0))
+    assert e.at == "last"
+    assert not e.signed
+    still = Augmented(gain=0)(ask(wrap(model), X, Y, at=at)).values
+    torch.testing.assert_close(still, (maps[2] + maps[3]) / 2)
+    assert (still - maps[2]).norm() > 0.05 * still.norm()
+
+
+def test_augmentation_mirrors_tokens_on_their_grid():
+    """Values at a layer of tokens: left and right change places, the class token stays."""
+    model, x = made(MiniViT), normal(3, 2, 6, 6)
+    got = Augmented(gain=0, method="activations")(ask(wrap(model), x, Y, at="norm")).values
+    straight, turned = (wrap_point(model, t) for t in (x, x.flip(3)))
+    back = turned.clone()
+    back[:, 1:] = turned[:, 1:].unflatten(1, (3, 3)).flip(2).flatten(1, 2)
+    torch.testing.assert_close(got, (straight + back) / 2)
+
+
+def wrap_point(model, x):
+    return ask(wrap(model), x, Y, at="norm").point
+
+
+def test_eigen_smooth_keeps_the_main_pattern_of_the_channels():
+    h, g = seen(net(True), "last")
+    q = lambda: ask(wrap(net(True)), X, Y, at="last")  # noqa: E731
+    want = whole_svd(positions(g.mean((2, 3), keepdim=True) * h), h)
+    torch.testing.assert_close(EigenSmooth(relu=False)(q()).values, want)
+    torch.testing.assert_close(EigenSmooth(method="hi-res-cam")(q()).values, EigenGradCAM()(q()).values)
+    with pytest.raises(UsageError, match="class activation map"):
+        EigenSmooth(method="saliency")(q())
+
+
+def test_augmentation_mirrors_a_baseline_that_is_a_picture():
+    model, b = net(True), normal(3, 2, 9, 7, seed=8)
+    one, two = (IntegratedGradients(steps=4)(ask(wrap(model), x, Y, baseline=s)).values for x, s in ((X, b), (X.flip(3), b.flip(3))))
+    got = Augmented(gain=0, method=IntegratedGradients(steps=4))(ask(wrap(model), X, Y, baseline=b)).values
+    torch.testing.assert_close(got, (one + two.flip(3)) / 2)

@@ -5,6 +5,7 @@ from .activations import Activations as Activations
 from .attention_flow import AttentionFlow as AttentionFlow
 from .attention_rollout import AttentionRollout as AttentionRollout
 from .attn_lrp import AttnLRP as AttnLRP
+from .augmented import Augmented as Augmented
 from .beta_smooth import BetaSmooth as BetaSmooth
 from .blur_integrated_gradients import BlurIntegratedGradients as BlurIntegratedGradients
 from .cam import CAM as CAM
@@ -15,6 +16,7 @@ from .deep_lift import DeepLift as DeepLift
 from .deep_shap import DeepSHAP as DeepSHAP
 from .eigen_cam import EigenCAM as EigenCAM
 from .eigen_grad_cam import EigenGradCAM as EigenGradCAM
+from .eigen_smooth import EigenSmooth as EigenSmooth
 from .element_wise_cam import ElementWiseCAM as ElementWiseCAM
 from .expected_gradients import ExpectedGradients as ExpectedGradients
 from .fem import FEM as FEM

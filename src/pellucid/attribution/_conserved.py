@@ -1,0 +1,97 @@
+"""Relevance by rules, and the account of it: what reached the place, what operations kept on the way, and what is missing."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from ..core._kept import safe
+from ..core.procedure import Values, sum_of
+from ..core.question import Question
+from ..core.rules import Rules
+from ..core.tree import Tree, each
+from ._relevance import NOBODY
+
+MOST = 3
+"""Operations that a note names."""
+NOTHING = 1e-3
+"""A share that is not worth a word."""
+
+
+@dataclass(frozen=True)
+class Shares:
+    """Of each row's answer: what operations kept, and what neither they nor the values account for."""
+
+    absorbed: Tensor
+    unaccounted: Tensor
+    words: tuple[str, ...]
+
+
+def relevance(q: Question, rules: Rules, unit: bool = False) -> Values:
+    """Relevance at the place: point times the gradient by `rules`, with its account. With `unit`, as shares of the answer."""
+    ruled = q.with_rules(rules)
+    g = ruled.grad()
+    values = each(lambda z, s: (safe(z) if s.abs().amax() > LARGE else z) * s, ruled.point, g)
+    f = q.target_values()
+    told = shares(values, f, ruled) if rules.counted else None
+    if unit:
+        values = each(lambda v: v / safe(spread(f, v)), values)
+    words = (*(told.words if told else ()), *([] if ruled.engine.account.changed else [PLAIN]))
+    return Values(values, notes=words, absorbed=told.absorbed if told else None, unaccounted=told.unaccounted if told else None)
+
+
+PLAIN = "no operation got another gradient than its own: these values are point x gradient"
+LARGE = 1e9
+"""A gradient beyond this carries relevance to a zero."""
+
+
+def spread(f: Tensor, like: Tensor) -> Tensor:
+    """(B,) numbers in line with the axes of `like`."""
+    return f.to(like).reshape(-1, *[1] * (like.ndim - 1))
+
+
+def shares(values: Tree, f: Tensor, ruled: Question) -> Shares:
+    """The account of values that a ruled question gave for the answers `f`."""
+    account, whole = ruled.engine.account, f.detach().cpu().double()
+    kept = {key: amount.detach().cpu().double() for key, amount in ruled.absorbed().items()}
+    absorbed = sum(kept.values(), torch.zeros_like(whole))
+    rest = whole - sum_of(values).cpu().double() - absorbed
+    by_row = account.by_row and not _mixed(rest, whole)
+    if not by_row:
+        absorbed, rest, whole = (t.mean().expand(len(t)) for t in (absorbed, rest, whole))
+    words = [*_told(kept, f.detach().cpu().double(), ruled.at if ruled.engine.slots else None)]
+    if not by_row:
+        words.append("what was kept is known for all rows together: some operations do not have their rows on the first axis")
+    return Shares(absorbed / safe(whole), rest / safe(whole), tuple(words))
+
+
+def _mixed(rest: Tensor, whole: Tensor) -> bool:
+    """Whether rows miss what other rows have too much of: an axis as long as the batch was taken for it."""
+    return len(rest) > 1 and float(rest.sum().abs()) < 1e-3 * float(rest.abs().sum()) and float(rest.abs().sum()) > 1e-3 * float(whole.abs().sum())
+
+
+def _told(kept: dict[tuple[str, str], Tensor], f: Tensor, at: str | None) -> list[str]:
+    """Who kept how much of the answer, in words."""
+    total = float(f.abs().sum())
+    part = {key: float((amount * f.sign()).sum()) / total if total else 0.0 for key, amount in kept.items()}
+    lost = sum(v for (_, name), v in part.items() if name == NOBODY)
+    who = f"biases, shifts and values that do not come from {at}" if at else "biases, shifts and constants"
+    words = [f"{who} kept {percent(sum(part.values()) - lost)} of the answer{_most(part)}"]
+    if abs(lost) > NOTHING:
+        words.append(f"{percent(lost)} of the answer arrived where no input takes part, and stayed there")
+    return words
+
+
+def _most(part: dict[tuple[str, str], float]) -> str:
+    """The modules, or operations outside of modules, that kept most."""
+    places: dict[str, float] = {}
+    for (module, name), share in part.items():
+        if name != NOBODY:
+            places[module or name] = places.get(module or name, 0.0) + share
+    top = sorted((k for k in places if abs(places[k]) > NOTHING), key=lambda k: -abs(places[k]))[:MOST]
+    return f"; most: {', '.join(f'{k} ({percent(places[k])})' for k in top)}" if top else ""
+
+
+def percent(share: float) -> str:
+    """A share in words."""
+    return "none" if abs(share) < 1e-9 else "less than 0.1 %" if abs(share) < NOTHING else f"{100 * share:.3g} %"
