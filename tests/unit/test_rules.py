@@ -69,6 +69,62 @@ class Odd(nn.Module):
         return self.b(self.f(self.a(x)))
 
 
+def added(y, x):
+    y += x
+    return y
+
+
+def scaled(y, x):
+    y *= y.sigmoid()
+    return y
+
+
+def in_part(y, x):
+    low, high = y[:, :2], y[:, 2:]
+    low += 1
+    return y + x * torch.cat([high, low], -1)
+
+
+def through_a_view(y, x):
+    seen = y.view(-1)
+    y[:, 1:] += x[:, 1:]
+    return y + seen.view_as(y)
+
+
+OUT_OF_PLACE = {
+    added: lambda y, x: y + x,
+    scaled: lambda y, x: y * y.sigmoid(),
+    in_part: lambda y, x: torch.cat([y[:, :2] + 1, y[:, 2:]], -1) + x * torch.cat([y[:, 2:], y[:, :2] + 1], -1),
+    through_a_view: lambda y, x: 2 * torch.cat([y[:, :1], y[:, 1:] + x[:, 1:]], -1),
+}
+
+
+def half(c):
+    """Keeps half of the relevance, by the value as it was."""
+    return c.keep(c.native().detach(), lambda g: (g / 2 * c.output().sign() * c.output().sign(),), c.native())
+
+
+class Written(nn.Module):
+    """A weighted operation whose output is written on."""
+
+    def __init__(self, f):
+        super().__init__()
+        self.a, self.b, self.f = nn.Linear(4, 4), nn.Linear(4, 2), f
+
+    def forward(self, x):
+        return self.b(self.f(self.a(x), x))
+
+
+@pytest.mark.parametrize("f", OUT_OF_PLACE, ids=lambda f: f.__name__)
+def test_rules_see_values_as_they_were_before_something_was_written_on_them(f):
+    rules, x = Rules(weights=half, pointwise=identity), normal(3, 4)
+    one, two = (ask(wrap(made(lambda g=g: Written(g))), x, [0, 1, 0]).with_rules(rules) for g in (f, OUT_OF_PLACE[f]))
+    torch.testing.assert_close(one.grad(), two.grad())
+    torch.testing.assert_close(one.absorbed()["a", "linear"], two.absorbed()["a", "linear"])
+    torch.testing.assert_close(one.target_values(), two.target_values())
+    assert two.absorbed()["a", "linear"].abs().max() > 1e-3
+
+
 class Hidden(torch.autograd.Function):
     @staticmethod
     def forward(ctx, x):

@@ -96,6 +96,7 @@ class Call:
     def keep(self, value: Tensor, back: Back, *xs: Tensor, conserves: bool = False, own: bool = False) -> Tensor:
         """`value` whose gradient reaches `xs` by `back`, its `own` or another; what does not arrive is entered in the ledger."""
         self.own = own
+        self.mode.held.update(t.untyped_storage().data_ptr() for t in (value, *self.live()))
         if conserves or not self.mode.counts:
             return keep(value, back, *xs)
         mode, where, held = self.mode, self.module, value.detach()

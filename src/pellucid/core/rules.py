@@ -8,6 +8,7 @@ import functools
 import inspect
 import sys
 import types
+import weakref
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
@@ -95,6 +96,9 @@ class Mode(TorchFunctionMode):
         self.seen: set[Any] = set()
         self.weighted: set[Any] = set()
         self.tags: dict[Any, Call] = {}
+        self.held: set[int] = set()
+        """Memory that rules look at again when relevance flows back."""
+        self.views: dict[int, list[weakref.ref[Tensor]]] = {}
         self.pads: dict[Any, tuple[Tensor, Callable[[Tensor], Tensor]]] = {}
         self.ends: list[Any] = []
         self.ledger = rules.ledger(rows)
@@ -158,8 +162,23 @@ class Mode(TorchFunctionMode):
 
     def note(self, out: Any) -> Any:
         """Remembers that these values are known."""
-        self.seen.update(t.grad_fn for t in tensors((out,)) if t.grad_fn is not None)
+        for t in tensors((out,)):
+            if t.grad_fn is not None:
+                self.seen.add(t.grad_fn)
+                if t._is_view():
+                    self.views.setdefault(t.untyped_storage().data_ptr(), []).append(weakref.ref(t))
         return out
+
+    def spare(self, target: Tensor) -> None:
+        """Before `target` is written on: rules that will still look at what it held keep that, and it moves to memory of its own, with all views of it."""
+        base = target._base if target._is_view() and target._base is not None else target
+        here = base.untyped_storage().data_ptr()
+        if here not in self.held:
+            return
+        first = base.storage_offset()
+        fresh = torch.empty_strided(base.size(), base.stride(), dtype=base.dtype, device=base.device).copy_(base.detach())
+        for t in (base, *(v for ref in self.views.pop(here, ()) if (v := ref()) is not None)):
+            t.data = fresh.as_strided(t.size(), t.stride(), t.storage_offset() - first)
 
     def written(self, target: Tensor) -> Tensor:
         """Remembers what was written on, and what it is a view of."""
@@ -200,13 +219,17 @@ class Mode(TorchFunctionMode):
             f = getattr(torch.Tensor, name, None) or getattr(F, name)
         target = args[0]
         copy = self.note(target.clone())
-        target.copy_(self.note(self.ruled(f, name, (copy, *args[1:]), kwargs)))
+        value = self.note(self.ruled(f, name, (copy, *args[1:]), kwargs))
+        self.spare(target)
+        target.copy_(value)
         return self.written(target)
 
     def passed(self, f: Any, name: str, inplace: bool, args: Any, kwargs: dict[str, Any]) -> Any:
         """A linear operation: its plain gradient, and a constant that it adds entered as absorbed."""
         self._linear(name, args, kwargs)
         constant = self._constant(f, name, inplace, args, kwargs) if name in ADDITIVE and self.counts else None
+        if inplace or name == "__setitem__":
+            self.spare(args[0])
         out = self.note(f(*args, **kwargs))
         written = args[0] if name == "__setitem__" else out
         if name == "__setitem__" or inplace:
