@@ -16,15 +16,15 @@ from ._cam import ActivationMap, Seen
 class RandomCAM(ActivationMap):
     """What would a map of this layer look like that knows nothing of the target?
 
-    How: ReLU of the sum over channels of w_c A_c with w_c uniform between -1 and 1, drawn for each row by the seed and the row's name.
+    How: the sum over channels of w_c A_c with w_c uniform between -1 and 1, drawn for each row by the seed and the row's name.
     A map that is no better than this one says where the layer is active, not what the answer rests on.
-    Units: activation; maps are one channel, unsigned unless `relu=False`.
+    Units: activation; maps are one channel and signed unless `relu`.
     Misleads when: it is read as an explanation: it is none.
     Source: Gildenblat et al. 2021, https://github.com/jacobgil/pytorch-grad-cam, RandomCAM.
     """
 
     card = Card(title="Random-CAM", paper="https://github.com/jacobgil/pytorch-grad-cam", needs=Needs.VALUE | Needs.MODULES, promises=Promise.NONE, cost="1 forward row", random=True)
-    relu: bool = param(True, "keep only what speaks for the target")
+    relu: bool = param(False, "keep only what is above zero")
 
     def attribute(self, q: Question) -> Values:
         return self.drawn(q)
