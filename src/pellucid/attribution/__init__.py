@@ -10,14 +10,17 @@ from .beta_smooth import BetaSmooth as BetaSmooth
 from .blur_integrated_gradients import BlurIntegratedGradients as BlurIntegratedGradients
 from .cam import CAM as CAM
 from .conductance import Conductance as Conductance
+from .contrastive_excitation_backprop import ContrastiveExcitationBackprop as ContrastiveExcitationBackprop
 from .deconvnet import Deconvnet as Deconvnet
 from .deep_feature_factorization import DeepFeatureFactorization as DeepFeatureFactorization
 from .deep_lift import DeepLift as DeepLift
 from .deep_shap import DeepSHAP as DeepSHAP
+from .deep_taylor import DeepTaylor as DeepTaylor
 from .eigen_cam import EigenCAM as EigenCAM
 from .eigen_grad_cam import EigenGradCAM as EigenGradCAM
 from .eigen_smooth import EigenSmooth as EigenSmooth
 from .element_wise_cam import ElementWiseCAM as ElementWiseCAM
+from .excitation_backprop import ExcitationBackprop as ExcitationBackprop
 from .expected_gradients import ExpectedGradients as ExpectedGradients
 from .fem import FEM as FEM
 from .finer_cam import FinerCAM as FinerCAM
@@ -34,6 +37,7 @@ from .internal_influence import InternalInfluence as InternalInfluence
 from .kpca_cam import KPCACAM as KPCACAM
 from .layer_cam import LayerCAM as LayerCAM
 from .lift_cam import LiftCAM as LiftCAM
+from .lrp import LRP as LRP
 from .occlusion import Occlusion as Occlusion
 from .random_cam import RandomCAM as RandomCAM
 from .saliency import Saliency as Saliency

@@ -75,8 +75,7 @@ def composite(q: Question, given: str | Rules, options: Options, over: Any = Non
     places = pairs(over) + [(w, r) for w, r in COMPOSITES[given].items() if w != "weights"]
     if q.places and q.engine.slots:
         places = [(w, r) for w, r in places if w != FIRST]
-    zeros = any(not isinstance(r, str) or r in TO_ZEROS for _, r in places)
-    base = Rules(weights=RULES[COMPOSITES[given]["weights"]](options), pointwise=identity(zeros), product=shared, scale=constant, softmax=first_order)
+    base = Rules(weights=RULES[COMPOSITES[given]["weights"]](options), pointwise=identity, product=shared, scale=constant, softmax=first_order)
     return overridden(base, places, options)
 
 
@@ -94,6 +93,7 @@ def overridden(rules: Rules, over: Any, options: Options) -> Rules:
     """The rules with exceptions before them. Where: "first", "last", an operation, a layer or a pattern of layers, or a predicate of the call."""
     for where, rule in reversed(pairs(over)):
         made = _rule(rule, options)
+        rules = replace(rules, zeros=rules.zeros or not isinstance(rule, str) or rule in TO_ZEROS)
         if where == LAST:
             rules = replace(rules, over=((_weighted, at_last(made, rules.of)),))
         else:

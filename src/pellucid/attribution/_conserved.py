@@ -31,7 +31,7 @@ def relevance(q: Question, rules: Rules, unit: bool = False) -> Values:
     """Relevance at the place: point times the gradient by `rules`, with its account. With `unit`, as shares of the answer."""
     ruled = q.with_rules(rules)
     g = ruled.grad()
-    values = each(lambda z, s: (safe(z) if s.abs().amax() > LARGE else z) * s, ruled.point, g)
+    values = each(lambda z, s: (safe(z) if rules.zeros else z) * s, ruled.point, g)
     f = q.target_values()
     told = shares(values, f, ruled) if rules.counted else None
     if unit:
@@ -41,8 +41,6 @@ def relevance(q: Question, rules: Rules, unit: bool = False) -> Values:
 
 
 PLAIN = "no operation got another gradient than its own: these values are point x gradient"
-LARGE = 1e9
-"""A gradient beyond this carries relevance to a zero."""
 
 
 def spread(f: Tensor, like: Tensor) -> Tensor:

@@ -240,18 +240,14 @@ def _end(x: Tensor, c: Call, given: Any, of_row: Callable[..., Tensor]) -> Tenso
 # ---------------------------------------------------------------- rules for the other kinds
 
 
-def identity(zeros: bool = False) -> Rule:
-    """R unchanged through a pointwise function: the gradient f(x) / x. With `zeros`, also where x is cut off and got relevance all the same."""
-
-    def rule(c: Call) -> Tensor:
-        if c.name in PROPORTIONAL and not zeros:
-            return c.native()
-        if c.name == "pow" and c.args[1] in (0.5, -0.5):
-            return constant(c)
-        top = None if zeros else _ceiling(c)
-        return passing(c) if top is None else _clipped(c, top)
-
-    return rule
+def identity(c: Call) -> Tensor:
+    """R unchanged through a pointwise function: the gradient f(x) / x. Where rules give to zeros, also if x was cut off."""
+    if c.name in PROPORTIONAL and not c.mode.rules.zeros:
+        return c.native()
+    if c.name == "pow" and c.args[1] in (0.5, -0.5):
+        return constant(c)
+    top = None if c.mode.rules.zeros else _ceiling(c)
+    return passing(c) if top is None else _clipped(c, top)
 
 
 def passing(c: Call) -> Tensor:

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from ._fold import Norm
-from ._kept import Back, keep, tensors
+from ._kept import Back, keep, safe, tensors
 
 if TYPE_CHECKING:
     from .rules import Mode
@@ -100,10 +100,11 @@ class Call:
         if conserves or not self.mode.counts:
             return keep(value, back, *xs)
         mode, where, held = self.mode, self.module, value.detach()
+        seen = safe if mode.rules.zeros else torch.detach
 
         def metered(g: Tensor) -> Any:
             given = back(g)
-            mode.ledger.lost(where, self.name, held, g, xs, given)
+            mode.ledger.lost(where, self.name, seen(held), g, [seen(x.detach()) for x in xs], given)
             return given
 
         return keep(held, metered, *xs)

@@ -16,12 +16,13 @@ class _Kept(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, value: Callable[[], Tensor], back: Back, *xs: Tensor) -> Tensor:
         ctx.back = back
+        ctx.set_materialize_grads(False)
         return value()
 
     @staticmethod
     @once_differentiable  # a rule is no function whose derivative could be taken: a second derivative raises
     def backward(ctx: Any, g: Tensor) -> Any:
-        return None, None, *ctx.back(g)
+        return None, None, *(ctx.back(g) if g is not None else [None] * (len(ctx.needs_input_grad) - 2))
 
 
 def keep(value: Tensor, back: Back, *xs: Tensor) -> Tensor:
@@ -35,12 +36,13 @@ class _Overwritten(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, target: Tensor, value: Tensor) -> Tensor:
+        ctx.part = target._is_view()
         ctx.mark_dirty(target.copy_(value))
         return target
 
     @staticmethod
     def backward(ctx: Any, g: Tensor) -> Any:
-        return None, g
+        return torch.zeros_like(g) if ctx.part else None, g  # without zeros, the rest of what this is a part of would get nothing
 
 
 def overwrite(target: Tensor, value: Tensor) -> Tensor:
@@ -57,7 +59,13 @@ def vjp(f: Callable[..., Tensor], xs: Sequence[Tensor], g: Tensor | None) -> tup
 
 def safe(x: Tensor) -> Tensor:
     """`x`, never nearer to zero than the root of the smallest number: R / safe(x) * safe(x) is R also where x is 0."""
-    return x.abs().clamp_(min=torch.finfo(x.dtype).tiny ** 0.5).copysign_(x)
+    return x.abs().clamp_(min=tiny(x)).copysign_(x)
+
+
+def tiny(x: Tensor) -> float:
+    """What counts as zero: its inverse is still a number, and so is what comes of it further down. Float16 reaches no further than its own smallest."""
+    least = torch.finfo(x.dtype).tiny
+    return least if x.dtype == torch.float16 else least**0.5
 
 
 def tensors(*groups: Any) -> Iterator[Tensor]:

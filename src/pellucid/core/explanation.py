@@ -29,7 +29,8 @@ class Explanation:
     """Why the model answered as it did: values shaped like what was explained, one set a row.
 
     `total` is the target at the input, `base` at the baseline; where a method is complete, `gap` is the sum of the
-    values less `total - base`. `error` is the standard error of sampled values.
+    values less `total - base`. `error` is the standard error of sampled values. Rules on operations say which share of the
+    answer operations `absorbed`, and which is `unaccounted` for.
     """
 
     values: Tree
@@ -49,6 +50,8 @@ class Explanation:
     gap: Tensor | None = None
     error: Tree | None = None
     convergence: Tensor | None = None
+    absorbed: Tensor | None = None
+    unaccounted: Tensor | None = None
     picture: Tensor | None = None
     predictions: tuple[tuple[tuple[str, float], ...], ...] = ()
     signed: bool = True
@@ -161,7 +164,7 @@ class Explanation:
     def tensors(self) -> dict[str, Tensor]:
         """The tensors by name, on the CPU."""
         out = {f"{k}.{'.'.join(map(str, p))}" if p else k: t for k in ("values", "point", "error") if getattr(self, k) is not None for p, t in paths(getattr(self, k)) if isinstance(t, Tensor)}
-        out |= {k: t for k in ("total", "base", "gap", "picture", "convergence") if (t := getattr(self, k)) is not None}
+        out |= {k: t for k in ("total", "base", "gap", "picture", "convergence", "absorbed", "unaccounted") if (t := getattr(self, k)) is not None}
         return {k: t.detach().cpu().contiguous().clone() for k, t in out.items()}
 
     @classmethod
@@ -173,7 +176,7 @@ class Explanation:
         plain: dict[str, Any] = {k: d[k] for k in ("method", "parameters", "at", "baseline", "seed", "names", "signed", "provenance")}
         lists: dict[str, Any] = {k: tuple(d[k]) for k in ("target", "axes")} | {"ids": tuple(tuple(i) if isinstance(i, list) else i for i in d["ids"])}
         predictions = tuple(tuple((n, p) for n, p in row) for row in d["predictions"])
-        own: dict[str, Any] = {k: tensors.get(k) for k in ("base", "gap", "picture", "convergence")}
+        own: dict[str, Any] = {k: tensors.get(k) for k in ("base", "gap", "picture", "convergence", "absorbed", "unaccounted")}
         evidence = Evidence.from_dict(d["evidence"]) if d["evidence"] else None
         return cls(**trees, **plain, **lists, **own, total=tensors["total"], predictions=predictions, cost=Cost(**d["cost"]), evidence=evidence)
 

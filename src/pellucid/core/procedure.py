@@ -31,6 +31,10 @@ class Values:
     convergence: Tensor | None = None
     at: str | None = None
     signed: bool = True
+    absorbed: Tensor | None = None
+    """(B,) for rules: the share of the answer that operations kept on the way."""
+    unaccounted: Tensor | None = None
+    """(B,) for rules: the share of the answer that neither the values nor `absorbed` account for."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -114,7 +118,7 @@ class Method(Procedure):
         count = q.cost()
         cost = Cost(count.forward, count.backward, count.seconds, count.chunk(), str(Plan(count.steps)))
         return Explanation(values=found.values, method=self.name, parameters=self.parameters(), total=total, cost=cost, base=base, gap=gap, error=found.error,
-                           convergence=found.convergence, signed=self.card.signed and found.signed, question=q.unplanned(), **describe(q, found, self.card))
+                           convergence=found.convergence, absorbed=found.absorbed, unaccounted=found.unaccounted, signed=self.card.signed and found.signed, question=q.unplanned(), **describe(q, found, self.card))
 
 
 def _joined(between: Tree | None, within: Tree | None) -> Tree | None:

@@ -57,6 +57,8 @@ class Rules:
     """For a BatchNorm that is not one with a linear operation before it."""
     over: tuple[tuple[Chosen, Rule], ...] = ()
     fold: bool = True
+    zeros: bool = False
+    """Whether a rule may give to a value that is zero, such as a black pixel: relevance is then followed through zeros, at some cost."""
     counted: bool = True
     """Whether what operations absorb is entered in a ledger: of use where relevance should be conserved."""
     ledger: Callable[[int], Ledger] = Ledger
@@ -270,7 +272,7 @@ class Mode(TorchFunctionMode):
         """Enters the relevance of the constant part of `out` in the ledger once it is known."""
         if out.requires_grad and self.counts:
             held = amount.detach()
-            out.register_hook(lambda g: self.ledger.constant(where, name, held, g))
+            out.register_hook(lambda g: None if g is None else self.ledger.constant(where, name, held, g))
         return out
 
     def ruled(self, f: Any, name: str, args: Any, kwargs: dict[str, Any]) -> Any:

@@ -2,6 +2,7 @@
 
 from .class_dependence import ClassDependence as ClassDependence
 from .completeness_gap import CompletenessGap as CompletenessGap
+from .conservation import Conservation as Conservation
 from .convergence import Convergence as Convergence
 from .mask_fidelity import MaskFidelity as MaskFidelity
 from .sparseness import Sparseness as Sparseness

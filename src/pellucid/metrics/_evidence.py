@@ -17,6 +17,7 @@ from ._subject import PICTURE, Subject, named, spent, subject
 from ._verdict import CONTRADICTED, Cuts, Facts, Judged, judge, judge_rows, open_to_doubt
 from .class_dependence import ClassDependence
 from .completeness_gap import CompletenessGap
+from .conservation import Conservation
 from .convergence import Convergence
 from .mask_fidelity import MaskFidelity, Tested, missing, readings, second_opinion
 from .sparseness import Sparseness
@@ -38,7 +39,7 @@ def gather(q: Question, explanation: Explanation, method: Method | None, level: 
     facts = [_facts(s, i, changed, steps) for i in range(s.size)]
     hidden, found = _hide(s, facts, cuts, level, pool)
     facts = [_with(f, t) for f, t in zip(facts, found, strict=True)]
-    rest = (CompletenessGap().read(s), *([Stability().read(s)] if level == "full" else []), Sparseness().read(s, cuts))
+    rest = (CompletenessGap().read(s), *([Conservation().read(s)] if explanation.absorbed is not None else []), *([Stability().read(s)] if level == "full" else []), Sparseness().read(s, cuts))
     every = (*hidden, changed, steps, *rest)
     return _evidence(s, facts, every, cuts, level, sum((r.cost for r in every), own))
 
