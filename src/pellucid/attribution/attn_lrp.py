@@ -2,13 +2,11 @@
 
 from dataclasses import dataclass
 
-from torch import Tensor
-
 from ..core.card import Card, Needs, Promise, param
-from ..core.procedure import Method, Values, sum_of
+from ..core.procedure import Method, Values
 from ..core.question import Question
-from ..core.tree import each
 from ._attention import ATTN_LRP, CP_LRP
+from ._conserved import relevance
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,17 +28,4 @@ class AttnLRP(Method):
     attention: str = param("shared", "attention shares relevance with the values, or is constant (CP-LRP)", choices=("shared", "constant"))
 
     def attribute(self, q: Question) -> Values:
-        ruled = q.with_rules(ATTN_LRP if self.attention == "shared" else CP_LRP)
-        g = ruled.grad()
-        values = each(lambda z, s: z * s, ruled.point, g)
-        return Values(values, notes=(_account(sum_of(values), ruled.absorbed()),))
-
-
-def _account(given: Tensor, absorbed: dict[tuple[str, str], Tensor]) -> str:
-    """What the values of all rows sum to, and what kinds of operation kept the rest."""
-    kept: dict[str, float] = {}
-    for (_, name), amount in absorbed.items():
-        kept[name] = kept.get(name, 0.0) + float(amount.double().mean())
-    most = sorted(kept, key=lambda n: -abs(kept[n]))[:4]
-    rest = ", ".join(f"{n} {kept[n]:.3g}" for n in most) or "nothing"
-    return f"relevance at the place {float(given.double().mean()):.3g} a row; absorbed on the way: {rest}"
+        return relevance(q, ATTN_LRP if self.attention == "shared" else CP_LRP)
