@@ -5,7 +5,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from models import MiniViT, made, normal, subjects
+from models import Counting, MiniViT, made, normal, subjects
 from pellucid.attribution import (
     CAM,
     FEM,
@@ -27,12 +27,13 @@ from pellucid.attribution import (
     RandomCAM,
     ScoreCAM,
     ShapleyCAM,
+    SmoothGrad,
     XGradCAM,
 )
 from pellucid.backends import wrap
 from pellucid.core.errors import NotApplicable, UsageError
 from pellucid.core.question import ask
-from pellucid.core.target import Contrast, Neuron
+from pellucid.core.target import Contrast, Label, Neuron
 
 Y = torch.tensor([0, 1, 2])
 
@@ -698,3 +699,52 @@ def test_augmentation_mirrors_a_baseline_that_is_a_picture():
     one, two = (IntegratedGradients(steps=4)(ask(wrap(model), x, Y, baseline=s)).values for x, s in ((X, b), (X.flip(3), b.flip(3))))
     got = Augmented(gain=0, method=IntegratedGradients(steps=4))(ask(wrap(model), X, Y, baseline=b)).values
     torch.testing.assert_close(got, (one + two.flip(3)) / 2)
+
+
+# ---------------------------------------------------------------- pytorch-grad-cam's own numbers
+
+# grad-cam 1.5.5, torch 2.x, float64, layer `last` of the bent net: (largest, [1, 2], [3, 0]) of each row's map, before its scaling to 0..1.
+PEER = {
+    GradCAM(relu=False): [(0.0004771, -0.00155697, -0.00119413), (0.00241194, -0.0011972, -0.00116111), (0.00205473, -0.00733978, -0.00281602)],
+    HiResCAM(relu=False): [(0.0004771, -0.00155697, -0.00119413), (0.00241194, -0.0011972, -0.00116111), (0.00205473, -0.00733978, -0.00281602)],
+    ElementWiseCAM(): [(0.00115037, 0.00011096, 2.235e-05), (0.00247633, 0.0, 0.00071073), (0.00254377, 5.14e-05, 0.0)],
+    XGradCAM(relu=False): [(0.0004771, -0.00155697, -0.00119413), (0.00241194, -0.0011972, -0.00116111), (0.00205473, -0.00733978, -0.00281602)],
+    LayerCAM(relu=False): [(0.00115037, 0.00011096, 2.235e-05), (0.00247633, 0.0, 0.00071073), (0.00254377, 5.14e-05, 0.0)],
+    ShapleyCAM(relu=False): [(0.00048384, -0.00159193, -0.00121673), (0.00244631, -0.0012303, -0.00116601), (0.00205246, -0.00740268, -0.00284014)],
+    KPCACAM(): [(0.11037316, -0.05705567, 0.01722349), (0.10274884, 0.10274884, 0.08153739), (0.16258927, 0.16258927, 0.02200104)],
+}
+
+
+@pytest.mark.parametrize("method", PEER, ids=lambda m: m.name)
+def test_as_pytorch_grad_cam_has_it(method):
+    """Not compared: Grad-CAM++ (adds 1e-6), Eigen-CAM and EigenGrad-CAM (sign by chance), FEM (another formula), Ablation-CAM (ablates to min - 1e7 below zero, divides by the score)."""
+    maps = method(ask(wrap(net(True)), X, Y, at="last")).values[:, 0]
+    got = torch.stack([maps.amax((1, 2)), maps[:, 1, 2], maps[:, 3, 0]], 1)
+    torch.testing.assert_close(got, torch.tensor(PEER[method], dtype=X.dtype), rtol=1e-5, atol=2e-8)
+
+
+# ---------------------------------------------------------------- one algebra
+
+FAMILY = [
+    AblationCAM(), DeepFeatureFactorization(concepts=2), EigenCAM(), EigenGradCAM(), EigenSmooth(), ElementWiseCAM(), FEM(), FinerCAM(nearest=1), GradCAM(), GradCAMPlusPlus(), HiResCAM(), KPCACAM(),
+    LayerCAM(), LiftCAM(), RandomCAM(), ScoreCAM(), ScoreCAM(mass=0.7), ShapleyCAM(), XGradCAM(),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("at", [None, "last", ["first", "last"]], ids=["input", "layer", "layers"])
+@pytest.mark.parametrize("method", FAMILY, ids=repr)
+def test_a_list_of_targets_a_wrapper_without_noise_and_counted_rows(method, at):
+    model = wrap(net(True))
+    alone = [method(ask(model, X, c, at=at)).values for c in (0, 2)]
+    many = method(ask(model, X, [Label(0), Label(2)], at=at)).values
+    for k in range(2):
+        torch.testing.assert_close(many[k::2], alone[k])
+    still = SmoothGrad(samples=2, noise=0, method=method)(ask(model, X, 0, at=at, ids=(0, 1, 2))).values
+    torch.testing.assert_close(still, alone[0])
+    counting = Counting(net(True))
+    asked = wrap(counting)
+    asked.layers(X)
+    counting.tally.rows = 0
+    inside = None if at is None else "inner.last" if at == "last" else ["inner.first", "inner.last"]
+    e = method(ask(asked, X, Y, at=inside))
+    assert e.cost.forward_rows == counting.tally.rows

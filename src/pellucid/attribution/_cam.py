@@ -99,6 +99,5 @@ class ActivationMap(Method):
 
 
 def _alone(q: Question, i: int) -> Question:
-    """The question at one of its places: seen together, a later layer would hide an earlier one."""
-    one = q.at_layer(q.places[i])
-    return one if q.moved is None else one.with_point(leaves(q.moved)[i])
+    """The question at one of its places, all read off one pass: seen together, a later layer would hide an earlier one."""
+    return q.at_layer(q.places[i]).with_point(leaves(q.point)[i])

@@ -187,7 +187,7 @@ class Question:
         if self.moved is not None:
             return self.moved
         if not hasattr(self._local, "point"):
-            self._local.point = self.pack(self.engine.points())
+            self._local.point = self.pack(self.engine.points()) if self.origin is None else self.origin.point
         return self._local.point
 
     @property
