@@ -223,8 +223,14 @@ def flat(q, k, v):
     return torch.bmm((torch.bmm(q, k.mT) * q.shape[-1] ** -0.5).softmax(2), v).unflatten(0, (3, -1))
 
 
+def turned_about(q, k, v):
+    """Heads last, as some code has them, and put back before the values."""
+    a = (q @ k.mT * q.shape[-1] ** -0.5).permute(0, 2, 1, 3).softmax(-1)
+    return a.transpose(1, 2) @ v
+
+
 @every
-@pytest.mark.parametrize("attend", [einsum, dropped, flat])
+@pytest.mark.parametrize("attend", [einsum, dropped, flat, turned_about])
 def test_other_spellings(method, attend):
     class Spelled(Block):
         def forward(self, t):
@@ -481,6 +487,14 @@ class Windows(ViT):
         return self.head(self.first(t.reshape(-1, 4, 8)).reshape(-1, 8, 8).mean(1))
 
 
+class Slots(ViT):
+    """A softmax over the queries: what each key gives away, not what each query takes."""
+
+    def forward(self, x):
+        t = self.patch(x).flatten(2).transpose(1, 2)
+        return self.head(((t @ t.mT).softmax(-1).mT @ t).mean(1))
+
+
 class Decoder(nn.Module):
     """Attends to its own tokens, then to two others."""
 
@@ -497,10 +511,11 @@ class Decoder(nn.Module):
     ("build", "x", "told"),
     [
         (lambda: nn.Sequential(nn.Linear(5, 3)), normal(3, 5), "needs softmax attention between the input and the target; Sequential shows none"),
+        (Slots, normal(3, 2, 6, 6), "needs softmax attention between the input and the target; Slots shows none"),
         (Windows, normal(3, 2, 6, 6), "whole sequences, a row each; that in module 'first' has shape"),
         (Decoder, normal(3, 5, 8), "goes from 2 to 5"),
     ],
-    ids=["none", "windows", "cross"],
+    ids=["none", "over queries", "windows", "cross"],
 )
 def test_refusals(method, build, x, told):
     with pytest.raises(NotApplicable, match=told):

@@ -58,8 +58,8 @@ def shared(c: Call) -> Tensor:
 
 def first_order(c: Call) -> Tensor:
     """x_i (R_i - s_i sum R) for a softmax s: its own gradient. What that misses of the value is entered as absorbed."""
-    x = c.args[0]
-    out = c.keep(c.output(), lambda g: vjp(c.run, [x.detach()], g), x, own=True)
+    x, before = c.args[0], c.args[0].detach()
+    out = c.keep(c.output(), lambda g: vjp(c.run, [before], g), x, own=True)
     if c.name == "softmax":
         _metadata(out.grad_fn)["softmax"] = True
     return out
@@ -91,7 +91,7 @@ def _replaced(args: Any, old: Tensor, new: Tensor) -> list[Any]:
 
 # ---------------------------------------------------------------- which factor of a product is attention
 
-_THROUGH = tuple("ToCopy View UnsafeView ReshapeAlias Clone Expand Transpose Permute Unsqueeze Squeeze Slice MaskedFill NanToNum Mul Div".split())
+_THROUGH = ("ToCopy", "View", "UnsafeView", "ReshapeAlias", "Clone", "Expand", "Transpose", "Permute", "Unsqueeze", "Squeeze", "Slice", "MaskedFill", "NanToNum", "Mul", "Div")
 """What may stand between a softmax and the product with the values: casts, shapes, masks, a dropped-out head."""
 
 
@@ -109,7 +109,7 @@ def _softmaxed(t: Tensor) -> bool:
         if "softmax" in _metadata(node):
             return True
         live = [n for n, _ in node.next_functions if n is not None]
-        if len(live) != 1 or not node.name().startswith(_THROUGH):
+        if len(live) != 1 or not node.name().startswith(_THROUGH) or _turns(node):
             return False
         node = live[0]
     return False
@@ -122,9 +122,25 @@ def _metadata(node: Any) -> dict[str, Any]:
 
 
 def _last_axis(node: Any) -> bool:
-    """Whether a softmax was taken over its last axis. Negative axes are saved as unsigned numbers."""
-    dim, n = node._saved_dim, node._saved_result.ndim
-    return (dim - 2**64 if dim >= 2**63 else dim) % n == n - 1
+    """Whether a softmax was taken over its last axis."""
+    n = node._saved_result.ndim
+    return _axis(node._saved_dim, n) == n - 1
+
+
+def _turns(node: Any) -> bool:
+    """Whether an operation puts another axis last: what comes of it is no longer each key's share."""
+    if not node.name().startswith(("Transpose", "Permute")):
+        return False
+    n = len(node._input_metadata[0].shape)
+    if node.name().startswith("Permute"):
+        return _axis(node._saved_dims[-1], n) != n - 1
+    a, b = (_axis(d, n) for d in (node._saved_dim0, node._saved_dim1))
+    return a != b and n - 1 in (a, b)
+
+
+def _axis(saved: int, n: int) -> int:
+    """An axis of `n`; negative ones are saved as unsigned numbers."""
+    return (saved - 2**64 if saved >= 2**63 else saved) % n
 
 
 # ---------------------------------------------------------------- reading probabilities
