@@ -36,8 +36,8 @@ class Parts:
 
     def __init__(self, c: Call, g: Tensor, bias: bool) -> None:
         self.c, self.g, self.bias = c, g, bias
-        x, self.w, self.b = c.bound
-        self.leaf = x.detach().requires_grad_()
+        _, self.w, self.b = c.bound
+        self.leaf = c.given.detach().requires_grad_()
 
     @functools.cached_property
     def z(self) -> Tensor:
@@ -197,9 +197,11 @@ def box(low: Any = None, high: Any = None) -> Rule:
     """z-box: x w - low w+ - high w-, for inputs between `low` and `high`: each row's own where they are not known."""
 
     def rule(c: Call) -> Tensor:
+        live, pad = c.unpadded()
+        x = live.detach()
+
         def back(g: Tensor) -> list[Tensor | None]:
-            p, (x, pad) = Parts(c, g, False), c.unpadded()
-            x = x.detach()
+            p = Parts(c, g, False)
             ends = [_end(x, c, v, f) for v, f in ((low, torch.amin), (high, torch.amax))]
             with torch.enable_grad():
                 at = [t.detach().requires_grad_() for t in (x, *ends)]
@@ -208,24 +210,25 @@ def box(low: Any = None, high: Any = None) -> Rule:
             grads = torch.autograd.grad(h, at, p.per(h))
             return [sum(t * s for t, s in zip((x, *ends), grads, strict=True)) / safe(x)]
 
-        return c.keep(c.output(), back, c.unpadded()[0])
+        return c.keep(c.output(), back, live)
 
     return rule
 
 
 def _stood_in(c: Call, inputs: Callable[[Tensor], Tensor], weights: Callable[[Tensor], Tensor], biases: Callable[[Tensor], Tensor] | None) -> Tensor:
     """A rule in which something else stands in for the input; zeros that were put around it get nothing."""
-    x, pad = c.unpadded()
+    live, pad = c.unpadded()
+    x = live.detach()
 
     def back(g: Tensor) -> list[Tensor | None]:
         p = Parts(c, g, True)
         with torch.enable_grad():
-            at = inputs(x.detach()).requires_grad_()
+            at = inputs(x).requires_grad_()
             h = c.op(pad(at), weights(p.w), None if biases is None or p.b is None else biases(p.b))
         (given,) = torch.autograd.grad(h, at, p.per(h))
-        return [at.detach() * given / safe(x.detach())]
+        return [at.detach() * given / safe(x)]
 
-    return c.keep(c.output(), back, x)
+    return c.keep(c.output(), back, live)
 
 
 def _end(x: Tensor, c: Call, given: Any, of_row: Callable[..., Tensor]) -> Tensor:

@@ -63,6 +63,12 @@ class Call:
         x, w, b = (self.args[i] if len(self.args) > i else self.kwargs.get(n) for i, n in enumerate(("input", "weight", "bias")))
         return x, w, b
 
+    @functools.cached_property
+    def given(self) -> Tensor:
+        """The input of an operation with weights as it was then, whatever is written on it later."""
+        x: Tensor = self.bound[0].detach()
+        return x
+
     def op(self, x: Tensor, w: Tensor, b: Tensor | None) -> Tensor:
         """The operation with another input, weight and bias."""
         rest = {k: v for k, v in self.kwargs.items() if k not in ("input", "weight", "bias")}
@@ -85,7 +91,7 @@ class Call:
         return self.node in self.mode.last
 
     def unpadded(self) -> tuple[Tensor, Callable[[Tensor], Tensor]]:
-        """The input before zeros were put around it by another operation, and what puts them."""
+        """The input before zeros were put around it by another operation, and what puts them. To be asked while it runs."""
         x = self.bound[0]
         return self.mode.pads.get(x.grad_fn, (x, lambda t: t))
 
@@ -96,15 +102,15 @@ class Call:
     def keep(self, value: Tensor, back: Back, *xs: Tensor, conserves: bool = False, own: bool = False) -> Tensor:
         """`value` whose gradient reaches `xs` by `back`, its `own` or another; what does not arrive is entered in the ledger."""
         self.own = own
-        self.mode.held.update(t.untyped_storage().data_ptr() for t in (value, *self.live()))
+        self.mode.held.update(t.untyped_storage().data_ptr() for t in (value, *xs, *self.live()))
         if conserves or not self.mode.counts:
             return keep(value, back, *xs)
         mode, where, held = self.mode, self.module, value.detach()
-        seen = safe if mode.rules.zeros else torch.detach
+        seen, before = safe if mode.rules.zeros else torch.detach, [x.detach() for x in xs]
 
         def metered(g: Tensor) -> Any:
             given = back(g)
-            mode.ledger.lost(where, self.name, seen(held), g, [seen(x.detach()) for x in xs], given)
+            mode.ledger.lost(where, self.name, seen(held), g, [seen(x) for x in before], given)
             return given
 
         return keep(held, metered, *xs)
@@ -119,7 +125,7 @@ class Folded(Call):
 
     def __init__(self, made: Call, norm: Norm) -> None:
         super().__init__(made.mode, made.f, made.name, made.kind, made.args, made.kwargs)
-        self.made, self.norm, self.module = made, norm, made.module
+        self.made, self.norm, self.module, self.given = made, norm, made.module, made.given
 
     @functools.cached_property
     def bound(self) -> tuple[Any, Any, Any]:

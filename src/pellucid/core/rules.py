@@ -354,8 +354,10 @@ class Mode(TorchFunctionMode):
         """Runs a call by the rule that is meant for it."""
         if c.kind == "weights" and c.bound[1].requires_grad:
             c.kind = "product"
-        if c.kind == "weights" and (self.counts or self.rules.over):
-            c.module  # noqa: B018 - a BatchNorm after it asks when it is no longer running
+        if c.kind == "weights":  # noted now: a BatchNorm after it asks when it is no longer running, and something may be written on its input
+            c.given  # noqa: B018
+            if self.counts or self.rules.over:
+                c.module  # noqa: B018
         out = self.rules.of(c)(c)
         self.changed += not (c.own or out is c._native)
         if c.kind == "weights":
