@@ -12,7 +12,7 @@ from ..core.question import Question
 from ..core.tree import Tree, each, leaves
 from ._quadrature import Ladder, Placement, Rule, gauss_legendre, kronrod, midpoint, smooth
 
-PROBES = 32
+PROBES = 40
 FIRST = 20
 """Cells of the first round; a refinement splits each in three."""
 APART = 1.75
@@ -35,7 +35,7 @@ class IntegratedGradients(Method):
 
     card = Card(title="Integrated gradients", paper="arXiv:1703.01365", needs=Needs.GRADIENT, baseline=True,
                 promises=Promise.COMPLETE | Promise.LOCAL | Promise.LINEAR | Promise.SYMMETRIC | Promise.IMPLEMENTATION_INVARIANT,
-                cost="steps forward and backward rows; auto: 33 probes and 20 to 540 nodes, 60 on most photos")
+                cost="steps forward and backward rows; auto: 41 probes and 20 to 540 nodes, 60 on most photos")
     steps: int | str = param("auto", 'nodes on the path, or "auto"', ge=1, le=100_000, unit="gradient rows", choices=("auto",))
     rule: str = param("gauss-legendre", "where a fixed number of nodes lies", choices=("gauss-legendre", "midpoint"))
     tol: float = param(0.08, "error of the map at which auto stops", ge=0, unit="relative L2")
@@ -55,7 +55,7 @@ class IntegratedGradients(Method):
         found = _Found(q)
         if plain.any():
             rows = plain.nonzero()[:, 0]
-            whole, half = _maps(q.take(rows), kronrod(len(rows)))
+            whole, half = _maps(_of(q, rows), kronrod(len(rows)))
             error = _distance(whole, half)
             found.keep(rows, whole, half, error, 21)
             plain[rows[error > self.tol]] = False
@@ -65,7 +65,7 @@ class IntegratedGradients(Method):
 
     def _refine(self, q: Question, found: "_Found", rows: Tensor, probes: Tensor) -> None:
         """Cells of equal change, split in three until the map stands still."""
-        part, sums = q.take(rows), None
+        part, sums = _of(q, rows), None
         ladder = Ladder(Placement(probes[:, rows]), FIRST, self.most)
         for r, n in enumerate(ladder.sizes):
             rule = ladder.round(r)
@@ -78,9 +78,14 @@ class IntegratedGradients(Method):
             more = (error > self.tol).nonzero()[:, 0]
             if not len(more):
                 return
-            rows, part = rows[more], part.take(more)
+            rows, part = rows[more], _of(part, more)
             sums = each(lambda s, m=more: s[:, m], sums)
             ladder = Ladder(Placement(probes[:, rows]), FIRST, self.most)
+
+
+def _of(q: Question, rows: Tensor) -> Question:
+    """The question about those rows: itself, where they are all."""
+    return q if len(rows) == q.size else q.take(rows)
 
 
 def _maps(q: Question, rule: Rule) -> tuple[Tree, Tree]:
