@@ -13,6 +13,8 @@ from pellucid.core.tree import leaves
 methods = pytest.mark.parametrize("name", METHODS)
 variants = pytest.mark.parametrize("name", VARIANTS)
 places = pytest.mark.parametrize("place", PLACES)
+CUT = ("xrai",)
+"""Methods that cut the picture into regions: rounding the picture moves them."""
 
 
 def looks_at_differences(method):
@@ -65,7 +67,8 @@ def test_other_precisions(name, place, dtype):
     exact = explained(method, s, place).values
     assert e.values.dtype == dtype
     coarse = torch.finfo(dtype).eps * float(e.total.abs().max()) * exact.numel() ** 0.5 if looks_at_differences(method) else 0
-    assert (e.values.double() - exact).norm() < {torch.float32: 1e-4, torch.bfloat16: 0.4, torch.float16: 0.1}[dtype] * exact.norm() + 2 * coarse
+    near = {torch.float32: 1e-4, torch.bfloat16: 0.4, torch.float16: 0.4 if name in CUT else 0.1}[dtype]
+    assert (e.values.double() - exact).norm() < near * exact.norm() + 2 * coarse
 
 
 @methods

@@ -4,12 +4,13 @@ import numpy as np
 import pytest
 import torch
 
-from scipy import ndimage
+from scipy import ndimage, sparse
 from torch import nn
 
 from models import Residual, made, normal
-from pellucid.attribution import BlurIntegratedGradients, GuidedIntegratedGradients
+from pellucid.attribution import XRAI, BlurIntegratedGradients, GuidedIntegratedGradients, IntegratedGradients
 from pellucid.attribution.blur_integrated_gradients import Scales
+from pellucid.attribution._segments import Regions, felzenszwalb, into_frame, out_of_frame
 from pellucid.backends import wrap
 from pellucid.core.question import ask
 from pellucid.core.target import Neuron
@@ -192,3 +193,97 @@ def test_blur_at_a_layer_that_all_passes_through():
         assert deep.values.shape == (3, 3, 4, 4)
         torch.testing.assert_close(deep.values.flatten(1).sum(1), flat.values.flatten(1).sum(1), rtol=1e-3, atol=1e-5)
         assert "100% to 100%" in deep.provenance["notes"][0]
+
+
+# ---------------------------------------------------------------- XRAI
+
+
+def regions(masks):
+    return Regions(sparse.csr_array(np.array([m.ravel() for m in masks], dtype=np.int8)))
+
+
+def greedy(gain, masks, fast):
+    """The region that adds the highest mean, one pass over all of them for every region that is added."""
+    out, taken, rest = np.full(gain.shape, np.nan), np.zeros(gain.shape, dtype=bool), list(masks)
+    if fast:
+        rest.sort(key=lambda m: -gain[m].mean())
+    while rest := [m for m in rest if (m & ~taken).sum() >= 50]:
+        best = rest[0] if fast else max(rest, key=lambda m: gain[m & ~taken].mean())
+        out[best & ~taken] = gain[best & ~taken].mean()
+        taken |= best
+    out[~taken] = gain[~taken].mean()
+    return out
+
+
+@pytest.mark.parametrize("fast", [False, True])
+def test_regions_joined_against_brute_force(fast):
+    masks = [ndimage.gaussian_filter(normal(40, 40, seed=k).numpy(), 3) > 0.1 for k in range(30)]
+    gain = ndimage.gaussian_filter(normal(40, 40, seed=99).numpy(), 2)
+    got, want = regions(masks).joined(gain.ravel(), fast).reshape(40, 40), greedy(gain, masks, fast)
+    np.testing.assert_allclose(got, want, rtol=1e-9, atol=1e-12)
+    np.testing.assert_allclose(got.sum(), gain.sum())
+    assert len(np.unique(want.round(12))) > 5
+
+
+PAIR_FULL = [
+    [0.457948995, 0.457948995, -0.573898484, -0.572725385, -0.572725385],
+    [0.457948995, 0.457948995, -0.573898484, 0.22771809, 0.016901967],
+    [-0.292349722, -0.292349722, 0.22771809, 0.22771809, 0.22771809],
+    [-0.292349722, -0.292349722, 0.22771809, 0.22771809, 0.52276031],
+    [-0.292349722, -0.292349722, 0.22771809, 0.52276031, 0.52276031],
+]
+PAIR_FAST = [
+    [0.457948995, 0.457948995, -0.459215486, -0.493341213, -0.493341213],
+    [0.457948995, 0.457948995, -0.459215486, 0.22771809, 0.013268647],
+    [-0.459215486, -0.459215486, 0.22771809, 0.22771809, 0.22771809],
+    [-0.418975779, -0.459215486, 0.22771809, 0.22771809, 0.52276031],
+    [-0.418975779, -0.418975779, 0.22771809, 0.52276031, 0.52276031],
+]
+"""`XRAI._xrai` and `_xrai_fast` of PAIR (saliency 0.2.1), every sixth pixel."""
+
+
+@pytest.mark.parametrize(("fast", "want"), [(False, PAIR_FULL), (True, PAIR_FAST)])
+def test_regions_joined_against_pair(fast, want):
+    y, x = np.mgrid[:32, :32]
+    gain = np.sin(y / 5) * np.cos(x / 7) + 0.3 * np.sin(x * y / 40)
+    circles = ((8, 8, 7), (10, 14, 9), (22, 9, 8), (20, 22, 10), (27, 27, 6), (5, 26, 5), (16, 16, 4), (16, 16, 12))
+    got = regions([(y - a) ** 2 + (x - b) ** 2 <= r * r for a, b, r in circles]).joined(gain.ravel(), fast)
+    np.testing.assert_allclose(got.reshape(32, 32)[4::6, 4::6], want, atol=1e-9)
+
+
+def test_regions_of_a_picture_against_scikit_image():
+    """Every segment of every scale, widened by a disk of five."""
+    segmentation = pytest.importorskip("skimage.segmentation")
+    y, x = np.mgrid[:224, :224] / 224
+    picture = np.stack([np.sin(9 * x) * (y > 0.5), (x + y > 0.9) * 1.0, np.cos(7 * y * x)])
+    picture = (picture - picture.min()) / (picture.max() - picture.min()) * 2 - 1
+    cuts = [segmentation.felzenszwalb(picture.transpose(1, 2, 0), scale=s, sigma=0.8, min_size=150, channel_axis=-1) for s in (50, 100, 150, 250, 500, 1200)]
+    near = [[ndimage.distance_transform_edt(cut != k) <= 5 for k in range(cut.max() + 1)] for cut in cuts]
+    want = np.array([m.ravel() for cut in near for m in cut])
+    got = felzenszwalb(torch.from_numpy(3 * picture + 1)).inside.toarray().astype(bool)
+    assert got.shape == want.shape
+    assert len(want) > 12
+    assert (got == want).all()
+
+
+def test_pixels_shared_among_cells_and_back():
+    for h, w in ((6, 9), (224, 224), (300, 500)):
+        v = normal(2, h, w)
+        frame = into_frame(v)
+        torch.testing.assert_close(frame.sum((1, 2)), v.sum((1, 2)))
+        torch.testing.assert_close(out_of_frame(frame, (h, w)).sum((1, 2)), v.sum((1, 2)))
+    even = torch.ones(1, 6, 9, dtype=torch.float64)
+    torch.testing.assert_close(out_of_frame(into_frame(even), (6, 9)), even)
+    torch.testing.assert_close(into_frame(normal(1, 224, 224)), normal(1, 224, 224))
+
+
+@pytest.mark.parametrize("at", [None, "a"])
+def test_xrai_sums_to_what_its_two_ends_sum_to(at):
+    pytest.importorskip("skimage")
+    net, x = made(Residual), normal(3, 2, 6, 6)
+    e = XRAI(steps=20)(ask(wrap(net), x, [0, 1, 2], at=at))
+    ends = [x.flatten(1).amin(1), x.flatten(1).amax(1)]
+    black, white = (IntegratedGradients(steps=20)(ask(wrap(net), x, [0, 1, 2], at=at, baseline=v[:, None, None, None].expand_as(x))).values for v in ends)
+    assert e.values.shape == (3, 1, 6, 6)
+    torch.testing.assert_close(e.values.flatten(1).sum(1), (black + white).flatten(1).sum(1) / 2)
+    assert e.values.std() > 1e-3

@@ -45,3 +45,4 @@ from .score_cam import ScoreCAM as ScoreCAM
 from .shapley_cam import ShapleyCAM as ShapleyCAM
 from .smooth_grad import SmoothGrad as SmoothGrad
 from .x_grad_cam import XGradCAM as XGradCAM
+from .xrai import XRAI as XRAI
