@@ -416,8 +416,9 @@ def test_random_cam_draws_for_the_row_by_its_name():
     one = RandomCAM(relu=False)(ask(wrap(net()), X, Y, at="last", ids=("a", "b", "c"), seed=1)).values
     same = RandomCAM(relu=False)(ask(wrap(net()), X.flip(0), Y.flip(0), at="last", ids=("c", "b", "a"), seed=1)).values
     torch.testing.assert_close(one, same.flip(0))
-    w = torch.linalg.lstsq(h[0].flatten(1).T, one[0].flatten()[:, None]).solution
-    assert w.abs().max() <= 1
+    w = [torch.linalg.lstsq(h[b].flatten(1).T, one[b].flatten()[:, None]).solution for b in range(3)]
+    assert max(v.abs().max() for v in w) <= 1
+    assert min((w[a] - w[b]).norm() for a, b in ((0, 1), (0, 2), (1, 2))) > 0.1
     other = RandomCAM(relu=False)(ask(wrap(net()), X, Y, at="last", ids=("a", "b", "c"), seed=2)).values
     assert (one - other).norm() > 0.1 * one.norm()
 
@@ -441,6 +442,35 @@ def test_on_a_vision_transformer_the_layer_has_tokens_that_the_answer_depends_on
     torch.testing.assert_close(e.values, F.interpolate(GradCAM(relu=False)(ask(wrap(model), x, Y, at="norm")).values, size=(6, 6), mode="bilinear"))
     for at in ("mlp", "attn"):
         assert GradCAM()(ask(wrap(model), x, Y, at=at)).values.abs().max() == 0
+
+
+class Towered(nn.Module):
+    """A tower that gives its grid and the grid's mean, of which only the mean is read, as vision models of transformers do."""
+
+    def __init__(self):
+        super().__init__()
+        self.tower, self.head = Tower(), nn.Linear(5, 3)
+
+    def forward(self, x):
+        return self.head(self.tower(x)[1])
+
+
+class Tower(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.first, self.norm = nn.Conv2d(2, 5, 3), nn.Tanh()
+
+    def forward(self, x):
+        h = self.norm(self.first(x))
+        return h, h.mean((2, 3))
+
+
+@pytest.mark.parametrize("method", [GradCAM(relu=False), AblationCAM(relu=False)], ids=lambda m: m.name)
+def test_a_grid_that_is_given_beside_its_mean_leads_nowhere(method):
+    model = made(Towered)
+    e = method(ask(wrap(model), X, Y))
+    assert e.at == "tower.norm"
+    assert e.values.abs().max() > 1e-3
 
 
 class Swin(nn.Module):

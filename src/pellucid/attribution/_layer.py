@@ -35,18 +35,20 @@ class Grid:
 def last_spatial(q: Question, title: str) -> LayerInfo:
     """The last layer on the way to the target whose value still lies in space, and is not the whole answer itself.
 
-    Where a class token sums up the picture, the other tokens of the last layers lead nowhere: of the layers as wide as the last
-    one, the last whose other tokens the target depends on is taken. That is tried with the first row, one gradient a layer.
+    Some lead nowhere: behind the last attention all tokens but the class token, and the first of several tensors that a layer gives beside
+    their mean. Those are tried with the first row, one gradient a layer; of tokens, layers as wide as the last one.
     """
     found = _spatial(q)
     if not found:
         raise NotApplicable(f"{title} needs a layer with a spatial grid of at least 2 x 2 before the target; {q.model.name} has none on this input. Use integrated-gradients or occlusion.")
-    last, grid = found[-1]
-    if not grid.skip or Needs.GRADIENT not in q.model.can:
-        return last
+    last = found[-1][0]
     row = q.take(torch.zeros(1, dtype=torch.long))
-    alike = (info for info, g in reversed(found) if g.skip and info.shape[-1:] == last.shape[-1:])  # type: ignore[index]
-    return next((info for info in alike if _alive(row, info.name, grid)), last)
+    for info, grid in reversed(found):
+        if not grid.skip and info.parts == 1:
+            return info
+        if (not grid.skip or info.shape[-1:] == last.shape[-1:]) and _alive(row, info.name, grid):  # type: ignore[index]
+            return info
+    return last
 
 
 def _spatial(q: Question) -> list[tuple[LayerInfo, Grid]]:
@@ -63,7 +65,9 @@ def _spatial(q: Question) -> list[tuple[LayerInfo, Grid]]:
 
 
 def _alive(row: Question, name: str, grid: Grid) -> bool:
-    """Whether the target depends on the grid's tokens there."""
+    """Whether the target depends on the grid there, as far as its gradient can be asked for."""
+    if Needs.GRADIENT not in row.model.can:
+        return True
     try:
         g = leaves(row.at_layer(name).grad())[0]
     except NotApplicable:

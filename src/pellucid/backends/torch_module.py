@@ -27,7 +27,7 @@ class TorchModel(Model):
         super().__init__(name, labels, preprocess, output, spec)
         self.module = module
         self.notes += notes
-        self._idle: dict[bool, list[Shadow]] = {False: [], True: []}
+        self._idle: list[Shadow] = []
         self._lock, self._direct = threading.Lock(), None
         self._layers: dict[Any, list[LayerInfo]] = {}
         self._digest: tuple[Any, str] | None = None
@@ -49,8 +49,8 @@ class TorchModel(Model):
         yield from self.module.buffers()
 
     @contextlib.contextmanager
-    def lease(self, channels_last: bool = False) -> Iterator[Runner]:
-        runner = self._runner(channels_last)
+    def lease(self) -> Iterator[Runner]:
+        runner = self._runner()
         try:
             if isinstance(runner, Direct):
                 with runner:
@@ -60,30 +60,27 @@ class TorchModel(Model):
         finally:
             if isinstance(runner, Shadow):
                 with self._lock:
-                    self._idle[channels_last].append(runner)
+                    self._idle.append(runner)
 
-    def _runner(self, channels_last: bool) -> Shadow | Direct:
+    def _runner(self) -> Shadow | Direct:
         while self._direct is None:
             with self._lock:
-                idle = self._idle[channels_last].pop() if self._idle[channels_last] else None
+                idle = self._idle.pop() if self._idle else None
             if idle is None:
                 break
             if idle.fresh(self.module):
                 return idle
-        return self._direct or self._shadow(channels_last)
+        return self._direct or self._shadow()
 
-    def _shadow(self, channels_last: bool) -> Shadow | Direct:
+    def _shadow(self) -> Shadow | Direct:
         """A shadow; made outside inference mode, whose tensors could never be differentiated later."""
         with torch.inference_mode(False):
             try:
-                shadow = Shadow(self.module)
+                return Shadow(self.module)
             except TypeError as refused:
                 self._direct = Direct(self.module)
                 self.notes.append(f"the model itself was run, under a lock: {refused}")
                 return self._direct
-            if channels_last:
-                shadow.module.to(memory_format=torch.channels_last)
-            return shadow
 
     def layers(self, x: Tree | None = None) -> list[LayerInfo]:
         if x is None:
@@ -103,14 +100,16 @@ class TorchModel(Model):
         """One row through the model, every layer's call noted in the order in which it ended."""
         shapes: dict[str, tuple[int, ...] | None] = {}
         calls: dict[str, int] = {}
+        parts: dict[str, int] = {}
         with self.lease() as runner:
             names = {id(m): n for n, m in runner.names.items()}
 
             def note(module: nn.Module, args: Any, kwargs: Any) -> Any:
                 out = module._call_impl(*args, **kwargs)
                 name = names.get(id(module), "")
-                first = next((t for t in leaves(out) if is_float(t)), None)
-                shapes[name] = tuple(first.shape[1:]) if first is not None else None
+                given = [t for t in leaves(out) if is_float(t)]
+                shapes[name] = tuple(given[0].shape[1:]) if given else None
+                parts[name] = len(given)
                 calls[name] = calls.get(name, 0) + 1
                 return out
 
@@ -121,7 +120,7 @@ class TorchModel(Model):
                 except STRANGERS as e:
                     raise stranger(self.name, x, e) from e
             kinds = {n: type(m).__name__ for n, m in runner.names.items()}
-        return [LayerInfo(n, kinds[n], s, calls[n]) for n, s in shapes.items()]
+        return [LayerInfo(n, kinds[n], s, calls[n], parts[n]) for n, s in shapes.items()]
 
     def layer_name(self, layer: Any) -> str | None:
         return next((n for n, m in self.module.named_modules() if m is layer), None)

@@ -39,15 +39,18 @@ class Runner(Protocol):
 
     def open(self, layer_name: str) -> None: ...
 
+    def lay(self, channels_last: bool) -> None: ...
+
 
 @dataclass(frozen=True)
 class LayerInfo:
-    """One layer as it was seen in a forward pass: its name, its kind, and the shape of its value for one row."""
+    """One layer as it was seen in a forward pass: its name, its kind, the shape of its value for one row, and how many tensors it gives."""
 
     name: str
     kind: str
     shape: tuple[int, ...] | None
     calls: int = 1
+    parts: int = 1
 
 
 class Model:
@@ -70,7 +73,7 @@ class Model:
         return f"Model({self.name!r}, {self.can})"
 
     @contextlib.contextmanager
-    def lease(self, channels_last: bool = False) -> Iterator[Runner]:
+    def lease(self) -> Iterator[Runner]:
         """A runner for this thread alone."""
         raise NotImplementedError
         yield
