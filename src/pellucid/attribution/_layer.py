@@ -42,11 +42,10 @@ def last_spatial(q: Question, title: str) -> LayerInfo:
     if not found:
         raise NotApplicable(f"{title} needs a layer with a spatial grid of at least 2 x 2 before the target; {q.model.name} has none on this input. Use integrated-gradients or occlusion.")
     last = found[-1][0]
-    row = q.take(torch.zeros(1, dtype=torch.long))
     for info, grid in reversed(found):
         if not grid.skip and info.parts == 1:
             return info
-        if (not grid.skip or info.shape[-1:] == last.shape[-1:]) and _alive(row, info.name, grid):  # type: ignore[index]
+        if (not grid.skip or info.shape[-1:] == last.shape[-1:]) and _alive(q, info.name, grid):  # type: ignore[index]
             return info
     return last
 
@@ -64,12 +63,12 @@ def _spatial(q: Question) -> list[tuple[LayerInfo, Grid]]:
     return found
 
 
-def _alive(row: Question, name: str, grid: Grid) -> bool:
+def _alive(q: Question, name: str, grid: Grid) -> bool:
     """Whether the target depends on the grid there, as far as its gradient can be asked for."""
-    if Needs.GRADIENT not in row.model.can:
+    if Needs.GRADIENT not in q.model.can:
         return True
     try:
-        g = leaves(row.at_layer(name).grad())[0]
+        g = leaves(q.take(torch.zeros(1, dtype=torch.long)).at_layer(name).grad())[0]
     except NotApplicable:
         return False
     return bool(grid.planes(g).any())
