@@ -22,8 +22,9 @@ class ScoreCAM(ActivationMap):
     How: every channel, enlarged and stretched to [0, 1], masks the picture (what is hidden becomes the baseline); w = softmax over channels of the target
     there, and the map is ReLU of the sum of w_c A_c. Channels that are the same everywhere hide nothing or all and are left out.
     With `mass` below 1 channels are ranked by |mean gradient x mean activation| and asked until they hold that share; how many were skipped is said.
-    Units: activation; maps are one channel, unsigned unless `relu=False`. The softmax makes weights depend on the target's scale: use Probability for the paper's reading.
-    Misleads when: pictures seen through a mask are unlike any the network knows; one channel may then take the whole softmax.
+    Units: activation; maps are one channel, unsigned unless `relu=False`. The softmax makes weights depend on the target's scale: about a Probability they are gentler.
+    Misleads when: pictures seen through a mask are unlike any the network knows; one channel may then take the whole softmax,
+    and with `mass` below 1 it may be among the skipped.
     Source: Wang, Wang, Du, Yang, Zhang, Ding, Mardziel, Hu 2019, arXiv:1910.01279, algorithm 1.
     """
 
