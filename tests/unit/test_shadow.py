@@ -472,6 +472,26 @@ def test_changes_on_the_shadow_stay_there():
     same_trace(before, trace(net))
 
 
+def test_weights_channels_last_and_back():
+    """Copies of our own, made once, tied where they were tied; the user's lie as they lay."""
+    net = ResNet().eval()
+    net.layer2.conv1.weight = net.layer1.conv1.weight
+    strides = [p.stride() for p in net.parameters()]
+    shadow, x = Shadow(net), torch.randn(2, 3, 5, 5)
+    want, conv = shadow.run(None, (x,), {}), shadow.names["layer1.conv1"]
+    seen = []
+    for last in (True, False, True):
+        shadow.lay(last)
+        assert conv.weight is shadow.names["layer2.conv1"].weight
+        assert conv.weight.is_contiguous(memory_format=torch.channels_last) is last
+        assert (conv.weight.data_ptr() == net.layer1.conv1.weight.data_ptr()) is not last
+        torch.testing.assert_close(shadow.run(None, (x,), {}), want)
+        seen.append(conv.weight)
+    assert seen[0] is seen[2]
+    assert [p.stride() for p in net.parameters()] == strides
+    assert shadow.fresh(net)
+
+
 def test_everything_is_put_back_when_the_model_raises():
     net = ResNet().train()
     before, shadow = trace(net), Shadow(net)

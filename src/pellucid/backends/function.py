@@ -22,6 +22,9 @@ class _Bare:
     def open(self, layer: str) -> None:
         """A function has no inside to open."""
 
+    def lay(self, channels_last: bool) -> None:
+        """A function has no weights to lay."""
+
 
 class FunctionModel(Model):
     """A callable. `differentiable=True` says that autograd sees through it."""
@@ -32,5 +35,5 @@ class FunctionModel(Model):
         self.can = Needs.VALUE | Needs.GRADIENT if differentiable else Needs.VALUE
 
     @contextlib.contextmanager
-    def lease(self, channels_last: bool = False) -> Iterator[Runner]:
+    def lease(self) -> Iterator[Runner]:
         yield _Bare(self.function)  # type: ignore[misc]

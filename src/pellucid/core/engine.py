@@ -74,13 +74,15 @@ class Engine:
         self._memo: dict[Any, Tensor] = {}
         self._suffix: SuffixRoad | None = None
         self._hold = contextlib.ExitStack()
-        self._runners: dict[bool, Runner] = {}
+        self._held: Runner | None = None
+        self.lender: Engine | None = None
         self._whole = rules is not None
         self.above: Engine | None = None
         """The same question at another place, which learns the outputs as well."""
 
     def inherit(self, parent: "Engine", rows: Tensor | None = None) -> None:
-        """Goes on counting, recording and replaying where the parent does; with `rows`, knows those rows' outputs too."""
+        """Goes on counting, recording and replaying where the parent does, on its shadow; with `rows`, knows those rows' outputs too."""
+        self.lender = parent
         self.count, self.replay, self.notes, self.resolved = parent.count, parent.replay, parent.notes, parent.resolved
         if rows is None:
             self.target = parent.target
@@ -95,13 +97,16 @@ class Engine:
 
     def close(self) -> None:
         """Gives the shadows back."""
-        self._suffix, self._runners = None, {}
+        self._suffix = self._held = None
         self._hold.close()
 
     def _runner(self, channels_last: bool = False) -> Runner:
-        if channels_last not in self._runners:
-            self._runners[channels_last] = self._hold.enter_context(self.model.lease(channels_last))
-        return self._runners[channels_last]
+        if self.lender is not None:
+            return self.lender._runner(channels_last)
+        if self._held is None:
+            self._held = self._hold.enter_context(self.model.lease())
+        self._held.lay(channels_last)
+        return self._held
 
     @contextlib.contextmanager
     def _care(self) -> Iterator[None]:

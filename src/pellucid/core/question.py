@@ -104,7 +104,7 @@ class Question:
     def about(self, target: Any) -> "Question":
         """The same about another target, on the same account; where both read one place, they share the outputs."""
         new = self._new(target=check_rows(as_target(target), self.size), origin=self)
-        new.engine.count, new.engine.replay = self.engine.count, self.engine.replay
+        new.engine.count, new.engine.replay, new.engine.lender = self.engine.count, self.engine.replay, self.engine
         if new.engine.read == self.engine.read:
             new.engine.above = self.engine
         return new

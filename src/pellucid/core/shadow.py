@@ -283,25 +283,35 @@ def fingerprint(module: nn.Module) -> tuple[Any, ...]:
     """Equal while a shadow of `module` answers as the module does. Writes through `.data` are not seen (aliases see them anyway)."""
     seen: dict[int, Any] = {}
     out: list[Any] = []
-    for name, m in unwrap(module).named_modules(remove_duplicate=False):
-        out.append((name, id(m)))
+    stack = [unwrap(module)]
+    while stack:
+        m = stack.pop()
         if id(m) not in seen:
             seen[id(m)] = m
-            out += _module_face(m, seen)
+            _see(m, seen, out)
+            stack += [child for child in m._modules.values() if child is not None]
     return tuple(out)
 
 
-def _module_face(m: nn.Module, seen: dict[int, Any]) -> Iterator[Any]:
-    yield type(m), id(type(m).forward), m.training, *(tuple(vars(m)[h]) for h in HOOKS)
-    for t in _tensors(m):
-        yield id(t), pointer(t), version(t), t.dtype, t.device
-    for k, v in _own(m).items():
-        if id(v) in seen:  # a configuration that all layers share is looked at once
-            yield k, id(v)
+def _see(m: nn.Module, seen: dict[int, Any], out: list[Any]) -> None:
+    """Adds what can be seen of one module; this runs before every question, so that it is written for speed."""
+    kind, held = type(m), vars(m)
+    out += (id(m), kind, id(kind.forward), m.training)
+    out += [(name, id(child)) for name, child in m._modules.items()]
+    out += [tuple(held[h]) for h in HOOKS if held[h]]
+    for t in (*m._parameters.values(), *m._buffers.values()):
+        if t is not None:
+            out += (id(t), pointer(t), version(t), t.dtype, t.device)
+    for k, v in held.items():
+        if k in _STOCK:
+            continue
+        if type(v) in _ATOMS:
+            out.append((k, type(v), v))
+        elif id(v) in seen:  # a configuration that all layers share is looked at once
+            out.append((k, id(v)))
         else:
-            if not isinstance(v, _PLAIN):
-                seen[id(v)] = v
-            yield k, _face(v)
+            seen[id(v)] = v
+            out.append((k, _face(v)))
 
 
 # ---------------------------------------------------------------- running
@@ -317,6 +327,7 @@ class Shadow:
         self.once: set[str] = set()
         self._print = fingerprint(module)
         self._loans = Loans(self.module)
+        self._last, self._weights = False, None
         for m in self.module.modules():
             # nn.Module's own slot for replacing a call, hooks included
             m._compiled_call_impl = functools.partial(self._call, m)
@@ -330,6 +341,14 @@ class Shadow:
         for m in _fused_above(self.names, layer_name):
             if not m._forward_hooks:
                 _unfuse(m)
+
+    def lay(self, channels_last: bool) -> None:
+        """Has the weights of convolutions channels last, as copies of our own that are made once, or as the user has them."""
+        if channels_last != self._last:
+            self._last = channels_last
+            self._weights = self._weights or list(_both_ways(self.module))
+            for home, key, plain, last in self._weights:
+                home[key] = last if channels_last else plain
 
     def run(self, handler: Handler | None, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """The model's output, each layer's call answered by `handler(layer, args, kwargs)`."""
@@ -345,6 +364,18 @@ class Shadow:
     def _call(self, module: nn.Module, *args: Any, **kwargs: Any) -> Any:
         handler = self.handler
         return module._call_impl(*args, **kwargs) if handler is None else handler(module, args, kwargs)
+
+
+def _both_ways(module: nn.Module) -> Iterator[tuple[dict[str, Any], str, Tensor, Tensor]]:
+    """(home, key, the weight as it is, the weight channels last), for each that differs; tied weights stay tied."""
+    last: dict[int, Tensor] = {}
+    with torch.inference_mode(False), torch.no_grad():
+        for m in module.modules():
+            for key, p in m._parameters.items():
+                if p is not None and p.ndim == 4 and not p.is_contiguous(memory_format=torch.channels_last):
+                    if id(p) not in last:
+                        last[id(p)] = nn.Parameter(p.contiguous(memory_format=torch.channels_last), requires_grad=False)
+                    yield m._parameters, key, p, last[id(p)]
 
 
 def _fused_above(names: dict[str, nn.Module], layer: str) -> Iterator[nn.Module]:
@@ -391,6 +422,9 @@ class Direct:
     def fresh(self, user_module: nn.Module) -> bool:
         """Whether it is still the same object with the same layers."""
         return unwrap(user_module) is self.module and self.names == dict(self.module.named_modules())
+
+    def lay(self, channels_last: bool) -> None:
+        """The user's weights stay as they lie."""
 
     def open(self, layer_name: str) -> None:
         """Remembers to close the fused road of the encoder layers above, during passes only."""
