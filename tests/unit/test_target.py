@@ -48,7 +48,7 @@ ALL = [
 ]
 
 
-@pytest.mark.parametrize("t", ALL, ids=repr)
+@pytest.mark.parametrize("t", ALL, ids=lambda t: repr(t).split(" at 0x")[0])
 def test_a_target_is_a_value(t):
     assert pickle.loads(pickle.dumps(t)) == t
     assert copy.deepcopy(t) == t
