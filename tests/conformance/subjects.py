@@ -51,6 +51,7 @@ ATTENTION = ("attention-flow", "attention-rollout", "gradient-rollout")
 HOMES |= dict.fromkeys(ATTENTION, Subject(ViT, normal(3, 2, 6, 6), "first", ("twice#0", (0, 3)), PLACES))
 REFUSED: dict[str, tuple[str, set[str]]] = dict.fromkeys(("guided-backprop", "deconvnet", "beta-smooth"), ("rectifier", {"smooth", "words", "vision transformer layer"}))
 """What a method says, and of which networks ("name", or "name place"), where it has nothing to act on."""
+REFUSED |= {"guided-grad-cam": ("rectifier", {"vision transformer layer"})}
 REFUSED |= dict.fromkeys(ATTENTION, ("attention", {"pictures", "columns", "smooth", "two inputs", "keywords", "words", "vision transformer layer"}))
 
 

@@ -13,8 +13,8 @@ from pellucid.core.tree import leaves
 methods = pytest.mark.parametrize("name", METHODS)
 variants = pytest.mark.parametrize("name", VARIANTS)
 places = pytest.mark.parametrize("place", PLACES)
-CUT = ("xrai",)
-"""Methods that cut the picture into regions: rounding the picture moves them."""
+COARSE = ("xrai", "guided-grad-cam")
+"""Methods that 16 bits move far: regions are cut otherwise where the picture is rounded, and a product of two gradients is rounded twice."""
 
 
 def looks_at_differences(method):
@@ -67,7 +67,7 @@ def test_other_precisions(name, place, dtype):
     exact = explained(method, s, place).values
     assert e.values.dtype == dtype
     coarse = torch.finfo(dtype).eps * float(e.total.abs().max()) * exact.numel() ** 0.5 if looks_at_differences(method) else 0
-    near = {torch.float32: 1e-4, torch.bfloat16: 0.4, torch.float16: 0.4 if name in CUT else 0.1}[dtype]
+    near = {torch.float32: 1e-4, torch.bfloat16: 0.4, torch.float16: 0.4 if name in COARSE else 0.1}[dtype]
     assert (e.values.double() - exact).norm() < near * exact.norm() + 2 * coarse
 
 

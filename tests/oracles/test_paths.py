@@ -1,17 +1,19 @@
 """Methods that follow a path, against slow twins in numpy that do one thing at a time, and against PAIR's `saliency` 0.2.1."""
 
+import itertools
+
 import numpy as np
 import pytest
 import torch
-
 from scipy import ndimage, sparse
 from torch import nn
 
 from models import Residual, made, normal
-from pellucid.attribution import XRAI, BlurIntegratedGradients, GuidedIntegratedGradients, IntegratedGradients
-from pellucid.attribution.blur_integrated_gradients import Scales
+from pellucid.attribution import XRAI, BlurIntegratedGradients, GradCAM, GuidedBackprop, GuidedGradCAM, GuidedIntegratedGradients, IntegratedGradients
 from pellucid.attribution._segments import Regions, felzenszwalb, into_frame, out_of_frame
+from pellucid.attribution.blur_integrated_gradients import Scales
 from pellucid.backends import wrap
+from pellucid.core.errors import UsageError
 from pellucid.core.question import ask
 from pellucid.core.target import Neuron
 
@@ -51,7 +53,7 @@ def guided_path(x, x0, slope, steps, fraction, distance):
 
 def along(points, slope):
     """The mean gradient of the two ends of every step, times the step."""
-    return sum((b - a) * (slope(a) + slope(b)) / 2 for a, b in zip(points, points[1:], strict=False))
+    return sum((b - a) * (slope(a) + slope(b)) / 2 for a, b in itertools.pairwise(points))
 
 
 @pytest.mark.parametrize(("steps", "fraction", "distance", "anchors"), [(40, 0.25, 0.02, 0), (9, 0.1, 0.3, 0), (20, 0.5, 1.0, 0), (12, 0.25, 0.2, 3)])
@@ -64,7 +66,7 @@ def test_guided_against_the_papers_algorithm(steps, fraction, distance, anchors)
         flat = lambda v, s=whole: s(v.reshape(2, 6, 6)).ravel()  # noqa: E731
         end, start = x[i].numpy().ravel(), np.full(72, 0.1)
         at = [start + k / (anchors + 1) * (end - start) for k in range(anchors + 2)]
-        want = sum(along(guided_path(b, a, flat, steps // (anchors + 1), fraction, distance), flat) for a, b in zip(at, at[1:], strict=False))
+        want = sum(along(guided_path(b, a, flat, steps // (anchors + 1), fraction, distance), flat) for a, b in itertools.pairwise(at))
         np.testing.assert_allclose(e.values[i].numpy().ravel(), want, rtol=1e-7, atol=1e-9)
         assert np.abs(want).max() > 1e-2
 
@@ -150,7 +152,7 @@ def equal_lengths(v, sigma, steps):
     """Blurs between which the picture moves equally far, by walking in 2,000 small steps."""
     grid = sigma * np.linspace(0, 1, 2001) ** 2
     pictures = [blurred_by_sum(v, s) for s in grid]
-    far = np.cumsum([0, *(np.linalg.norm(b - a) for a, b in zip(pictures, pictures[1:], strict=False))])
+    far = np.cumsum([0, *(np.linalg.norm(b - a) for a, b in itertools.pairwise(pictures))])
     return [float(np.interp(far[-1] * k / steps, far, grid)) for k in range(steps + 1)]
 
 
@@ -287,3 +289,34 @@ def test_xrai_sums_to_what_its_two_ends_sum_to(at):
     assert e.values.shape == (3, 1, 6, 6)
     torch.testing.assert_close(e.values.flatten(1).sum(1), (black + white).flatten(1).sum(1) / 2)
     assert e.values.std() > 1e-3
+
+
+# ---------------------------------------------------------------- guided Grad-CAM
+
+
+def rectified():
+    return nn.Sequential(nn.Conv2d(2, 4, 3, padding=1), nn.ReLU(), nn.Conv2d(4, 5, 3, padding=1, stride=2), nn.ReLU(), nn.Flatten(), nn.Linear(45, 3))
+
+
+@pytest.mark.filterwarnings("ignore:Setting backward hooks")
+@pytest.mark.parametrize("layer", ["1", "3"])
+def test_guided_grad_cam_against_captum(layer):
+    """captum 0.9.0, whose guided backprop sees modules of ReLU alone."""
+    peer = pytest.importorskip("captum.attr").GuidedGradCam
+    net, x = made(rectified), normal(3, 2, 6, 6)
+    e = GuidedGradCAM(through=layer)(ask(wrap(net), x, [0, 1, 2]))
+    want = peer(net, net[int(layer)]).attribute(x.clone().requires_grad_(), target=torch.tensor([0, 1, 2]), interpolate_mode="bilinear")
+    cam = GradCAM()(ask(wrap(net), x, [0, 1, 2], at=layer)).values
+    largest = nn.functional.interpolate(cam, (6, 6), mode="bilinear").amax((1, 2, 3), keepdim=True)
+    torch.testing.assert_close(e.values * largest, want.detach(), rtol=1e-9, atol=1e-15)
+    assert want.abs().max() > 1e-6
+
+
+def test_guided_grad_cam_finds_the_layer_and_is_a_product():
+    net, x = made(Residual), normal(3, 2, 6, 6)
+    q = ask(wrap(net), x, [0, 1, 2])
+    e, cam = GuidedGradCAM()(q), GradCAM()(q)
+    torch.testing.assert_close(e.values, GuidedBackprop()(q).values * cam.values / cam.values.amax((1, 2, 3), keepdim=True))
+    assert e.at == cam.at
+    with pytest.raises(UsageError, match="Leave one"):
+        GuidedGradCAM(through="a")(ask(wrap(net), x, [0, 1, 2], at="b"))

@@ -29,6 +29,7 @@ from .grad_cam import GradCAM as GradCAM
 from .grad_cam_plus_plus import GradCAMPlusPlus as GradCAMPlusPlus
 from .gradient_rollout import GradientRollout as GradientRollout
 from .guided_backprop import GuidedBackprop as GuidedBackprop
+from .guided_grad_cam import GuidedGradCAM as GuidedGradCAM
 from .guided_integrated_gradients import GuidedIntegratedGradients as GuidedIntegratedGradients
 from .hi_res_cam import HiResCAM as HiResCAM
 from .input_x_gradient import InputXGradient as InputXGradient

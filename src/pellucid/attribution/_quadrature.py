@@ -62,7 +62,7 @@ class Placement:
     The gradient of a network with kinks wanders like Brownian motion, at a rate r(t): a cell of width w errs by r w^3 / 12
     (squared), and the total is least where the density of nodes follows the cube root of r. The squared slope and curvature of
     the target along the path, spread over their neighbours, stand in for r; since that is a rough guess, the density follows
-    its fifth root, and no stretch gets less than 0.6 of the mean. On photographs this errs within a tenth of what knowing r would give.
+    its fifth root, and no stretch gets less than 0.6 of the mean. On most photographs that errs a tenth more than knowing r would.
     Cells split in three keep the node in their middle: refinement reuses every gradient.
     """
 
