@@ -1,7 +1,6 @@
 """A PyTorch module as a model: run through shadows, so that the user's own object is never touched."""
 
 import contextlib
-import hashlib
 import threading
 import warnings
 from collections.abc import Iterator, Sequence
@@ -13,8 +12,9 @@ from torch import Tensor, nn
 from ..core.card import Needs
 from ..core.chance import seeded
 from ..core.errors import UsageError
+from ..core.hashing import hashed
 from ..core.model import STRANGERS, LayerInfo, Model, Preprocess, Runner, call_args, stranger
-from ..core.shadow import Direct, Shadow
+from ..core.shadow import Direct, Shadow, pointer, version
 from ..core.tree import Tree, each, has_rows, is_float, leaves
 
 
@@ -129,12 +129,11 @@ class TorchModel(Model):
         return any(isinstance(m, kind) for m in self.module.modules())
 
     def digest(self) -> str:
-        state = tuple((id(t), -1 if t.is_inference() else t._version, t.data_ptr()) for t in self._tensors() if hasattr(t, "data_ptr"))
+        every = {id(t): t for m in self.module.modules() for t in (*m._parameters.values(), *m._buffers.values()) if t is not None}
+        tensors = list(every.values())
+        state = tuple((id(t), version(t), pointer(t)) for t in tensors)
         if self._digest is None or self._digest[0] != state:
-            h = hashlib.blake2b(digest_size=8)
-            for t in self._tensors():
-                h.update(t.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes() if t.numel() and not t.is_quantized else b"")
-            self._digest = (state, h.hexdigest())
+            self._digest = (state, hashed(tensors))
         return self._digest[1]
 
 

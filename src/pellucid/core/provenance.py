@@ -1,7 +1,6 @@
 """How an explanation came about: versions, hashes, names of axes, predictions."""
 
 import datetime
-import hashlib
 import platform
 from typing import TYPE_CHECKING, Any
 
@@ -9,6 +8,7 @@ import torch
 from torch import Tensor
 
 from .card import Card
+from .hashing import hashed
 from .question import Question
 from .tree import leaves
 
@@ -75,9 +75,4 @@ def provenance(q: Question, found: "Values") -> dict[str, Any]:
 
 def input_hash(x: Any) -> str:
     """A short hash of all tensors."""
-    h = hashlib.blake2b(digest_size=8)
-    for t in leaves(x):
-        if isinstance(t, Tensor):
-            h.update(str((tuple(t.shape), t.dtype)).encode())
-            h.update(t.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes() if t.numel() else b"")
-    return h.hexdigest()
+    return hashed(t for t in leaves(x) if isinstance(t, Tensor))
