@@ -12,7 +12,7 @@ from torch import Tensor
 from ..core._kept import vjp
 from ..core._split import Parts, Split
 from ..core.rules import Call, Rule, Rules
-from ._secant import Linear, maximum, pointwise, product, softmax, with_index
+from ._secant import Linear, before, maximum, pointwise, product, softmax, with_index
 
 POSITIVE = frozenset(["log", "log1p", "reciprocal", "rdiv", "pow", "sqrt", "rsqrt"])
 """Functions that are not defined everywhere: at the baseline plus only one of the parts they may have no value. The slope serves both parts."""
@@ -40,13 +40,13 @@ def reveal_cancel(local: set[str]) -> Rules:
 
     def activation(c: Call) -> Tensor:
         if c.name in POSITIVE:
-            return by_slope(pointwise)(c)  # type: ignore[no-any-return]
+            return by_slope(pointwise)(c)
         return _mode(c).made(c.output(), _cancelled(c, noted(c, 0)))
 
     def multiplied(c: Call) -> Tensor:
         live = [i for i, a in enumerate(c.args) if isinstance(a, Tensor) and a.requires_grad]
         if len(live) > 1:
-            return by_slope(product)(c)  # type: ignore[no-any-return]
+            return by_slope(product)(c)
         (i,) = live
         if c.name == "mul":
             return _mode(c).made(c.output(), noted(c, i).scaled(c.args[1 - i]))
@@ -68,14 +68,14 @@ def _weighted(c: Call, i: int, w: Tensor, op: Callable[[Tensor, Tensor], Tensor]
     """The linear rule: a contribution w dx is positive or negative as a whole, whatever dx itself was made of."""
     found = _mode(c).parts(c, i)
     d = found.up + found.down
-    up = (d.detach().sign() + 1) / 2  # half and half where nothing changed
+    up = ((c.args[i].detach() - before(c)[i]).sign() + 1) / 2  # half and half where nothing changed; the parts' own sum is rounded
     rose, fell, plus, minus = d * up, d * (1 - up), w.clamp(min=0), w.clamp(max=0)
     return _mode(c).made(c.output(), Parts(op(rose, plus) + op(fell, minus), op(rose, minus) + op(fell, plus)))
 
 
 def _cancelled(c: Call, x: Parts) -> Parts:
     """Each part by what it adds, on average over coming first and coming last: the Shapley value of the two parts."""
-    x0, p, n = c.old[0], x.up.detach(), x.down.detach()
+    x0, p, n = before(c)[0], x.up.detach(), x.down.detach()
     f, y = c.run, c.output()
     y0, yp, yn = f(x0), f(x0 + p), f(x0 + n)
     up = _ratio(c, (yp - y0 + y - yn) / 2, p, x0, x0 + n)
@@ -86,7 +86,7 @@ def _cancelled(c: Call, x: Parts) -> Parts:
 def _ratio(c: Call, dy: Tensor, d: Tensor, first: Tensor, last: Tensor) -> Tensor:
     """dy / d, and where d is too small for that the mean derivative over both steps."""
     size = torch.minimum(torch.maximum(first.abs(), (first + d).abs()), torch.maximum(last.abs(), (last + d).abs())).clamp(max=1)
-    near = d.abs() <= 2 * torch.finfo(d.dtype).eps ** (1 / 3) * size
+    near = d.abs() <= torch.finfo(d.dtype).eps ** 0.5 * size
     m = dy / torch.where(near, 1, d)
     if not near.any():
         return m

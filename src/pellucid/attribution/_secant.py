@@ -18,6 +18,8 @@ from ..core.rules import Call, Rule, Rules
 
 STRAIGHT = frozenset(["relu", "relu6", "hardtanh", "clamp", "clamp_min", "clamp_max", "threshold"])
 """Functions that are the identity or a constant: differences are computed without rounding, and the smallest step tells the slope."""
+SMOOTH = frozenset(["sigmoid", "tanh", "gelu", "silu", "mish", "softplus", "exp", "expm1", "erf", "sin", "cos", "logsigmoid", "tanhshrink"])
+"""Functions without any kink, that bend on the scale of one."""
 BLOCK = 2**16
 """Numbers that are worked on at once: what lies between stays in the processor's cache."""
 CLOSED: dict[str, Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]] = {
@@ -30,6 +32,34 @@ CLOSED: dict[str, Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]] = {
 
 
 @dataclass(frozen=True)
+class Bent:
+    """A function made of a straight one: its slope follows from that one's slope `m` between x0 and x."""
+
+    straight: Callable[[Call], Callable[[Tensor], Tensor]]
+    slope: Callable[[Call, Tensor, Tensor, Tensor], Tensor]
+
+
+def _number(c: Call, name: str, default: float) -> Any:
+    return c.kwargs.get(name, c.args[1] if len(c.args) > 1 else default)
+
+
+def _prelu(c: Call, m: Tensor) -> Tensor:
+    w = c.args[1]
+    w = w.reshape(-1, *[1] * (m.ndim - 2)) if w.numel() > 1 and m.ndim > 1 else w
+    return w + (1 - w) * m
+
+
+BENT = {
+    "abs": Bent(lambda c: torch.relu, lambda c, m, x, x0: 2 * m - 1),
+    "leaky_relu": Bent(lambda c: torch.relu, lambda c, m, x, x0: m + _number(c, "negative_slope", 0.01) * (1 - m)),
+    "prelu": Bent(lambda c: torch.relu, lambda c, m, x, x0: _prelu(c, m)),
+    "softshrink": Bent(lambda c: lambda x: x.clamp(-_number(c, "lambd", 0.5), _number(c, "lambd", 0.5)), lambda c, m, x, x0: 1 - m),
+    "hardsigmoid": Bent(lambda c: lambda x: x.clamp(-3, 3), lambda c, m, x, x0: m / 6),
+    "hardswish": Bent(lambda c: lambda x: x.clamp(-3, 3), lambda c, m, x, x0: ((x + x0) * m + x.clamp(-3, 3) + x0.clamp(-3, 3) + 6) / 12),
+}
+
+
+@dataclass(frozen=True)
 class Linear:
     """J with J (x - x0) = y - y0: `forward` applied to differences at the inputs, `back` its transpose applied to multipliers."""
 
@@ -39,6 +69,11 @@ class Linear:
     back: Back
     index: Tensor | None = None
     """Where each value came from, if the operation says so."""
+
+
+def before(c: Call) -> list[Any]:
+    """A call's arguments at the baseline."""
+    return c.old or []
 
 
 def kept(linear: Callable[[Call], Linear]) -> Rule:
@@ -67,19 +102,23 @@ def pointwise(c: Call) -> Linear:
 
 def slope(c: Call) -> Tensor:
     """The slopes of an elementwise function between the baseline and the point."""
-    x, x0, y = c.args[0].detach(), c.old[0], c.output()
+    x, x0, y = c.args[0].detach(), before(c)[0], c.output()
     if c.name in CLOSED or (c.name == "pow" and c.args[1] == 2):
         return CLOSED["square" if c.name == "pow" else c.name](x, x0, y, c.run(x0))
-    m = torch.empty_like(y)
-    fill = _straight if c.name in STRAIGHT else _curved
+    m, bent = torch.empty_like(y), BENT.get(c.name)
+    if bent is not None:
+        f = bent.straight(c)
+        for part in _blocks(c, x, x0, y, m):
+            _straight(f, part[0], part[1], f(part[0]), part[3])
+        return bent.slope(c, m, x, x0)
     for part in _blocks(c, x, x0, y, m):
-        fill(c, *part)
+        _straight(c.run, *part) if c.name in STRAIGHT else _curved(c, *part)
     return m
 
 
 def _blocks(c: Call, *whole: Tensor) -> Iterable[tuple[Tensor, ...]]:
     """Views that cover the tensors, which lie in memory in the same way; the tensors themselves where they do not."""
-    shaped = any(True for _ in tensors(c.args[1:], c.kwargs)) or len({t.shape for t in whole}) > 1
+    shaped = (c.name != "prelu" and any(True for _ in tensors(c.args[1:], c.kwargs))) or len({t.shape for t in whole}) > 1
     if shaped or whole[0].device.type != "cpu" or whole[0].numel() <= BLOCK:
         return [whole]
     if all(t.is_contiguous() for t in whole):
@@ -89,27 +128,32 @@ def _blocks(c: Call, *whole: Tensor) -> Iterable[tuple[Tensor, ...]]:
     return [whole]
 
 
-def _straight(c: Call, x: Tensor, x0: Tensor, y: Tensor, m: Tensor) -> None:
+def _straight(f: Callable[[Tensor], Tensor], x: Tensor, x0: Tensor, y: Tensor, m: Tensor) -> None:
     """Where nothing changed the slope is 1 if the function is the identity there, and 0 if not. A sum is the cheapest look for NaN."""
-    d, y0 = x - x0, c.run(x0)
+    d, y0 = x - x0, f(x0)
     torch.sub(y, y0, out=m).div_(d)
     if m.sum().isnan():
         torch.nan_to_num(m, 0.0, out=m).addcmul_(torch.eq(d, 0, out=d), torch.eq(x, y, out=y0))
 
 
 def _curved(c: Call, x: Tensor, x0: Tensor, y: Tensor, m: Tensor) -> None:
-    """Where the two are too near to tell a slope from rounding, the derivative halfway.
+    """Where the two are too near to tell a slope from rounding, the derivative halfway errs less.
 
-    That is relative to the numbers themselves, so that a kink at zero never lies between two that are near.
+    Unless the function is smooth everywhere, near is relative to the numbers: a kink at zero never lies between two that are near.
     """
     d = x - x0
     torch.sub(y, c.run(x0), out=m).div_(d)
-    reach = torch.maximum(x.abs(), x0.abs()).clamp_(max=1).mul_(2 * torch.finfo(x.dtype).eps ** (1 / 3))
-    near = torch.le(d.abs_(), reach, out=reach)
+    reach = torch.maximum(x.abs(), x0.abs()).clamp_(max=1).mul_(_reach(x)) if c.name not in SMOOTH else _reach(x)
+    near = torch.le(d.abs_(), reach, out=d)
     if near.sum() > 0:
         half = torch.lerp(x0, x, 0.5)
         (at,) = vjp(c.run, [half], torch.ones_like(half))
         torch.where(near.bool(), torch.zeros_like(m) if at is None else at, m, out=m)
+
+
+def _reach(x: Tensor) -> float:
+    """Where the error of a difference, eps / d, equals that of the derivative halfway, d^2."""
+    return 2 * torch.finfo(x.dtype).eps ** (1 / 3)
 
 
 def product(c: Call) -> Linear:
@@ -117,7 +161,7 @@ def product(c: Call) -> Linear:
     live = [i for i, a in enumerate(c.args) if isinstance(a, Tensor) and a.requires_grad]
     if len(live) > 2:
         raise NotApplicable(f"The secant of a product needs at most two factors that depend on the point; {c.name!r} in {c.mode.place()} has {len(live)}. Multiply two at a time.")
-    mid = [torch.lerp(c.old[i], a.detach(), 0.5) if i in live else a for i, a in enumerate(c.args)]
+    mid = [torch.lerp(before(c)[i], a.detach(), 0.5) if i in live else a for i, a in enumerate(c.args)]
 
     def at(i: int, d: Tensor) -> Tensor:
         return c.run(*mid[:i], d, *mid[i + 1 :])
@@ -147,7 +191,7 @@ def softmax(c: Call) -> Linear:
     """
     dim = c.kwargs["dim"] if "dim" in c.kwargs else c.args[1] if len(c.args) > 1 else -1
     y, x = c.output(), c.args[0]
-    a, b = (t.log_softmax(dim, dtype=y.dtype) for t in (x.detach(), c.old[0]))
+    a, b = (t.log_softmax(dim, dtype=y.dtype) for t in (x.detach(), before(c)[0]))
     t = (a - b).abs_()
     k = torch.maximum(a, b).exp_() * torch.where(t > 0, -torch.expm1(-t) / t, 1)
     p = k / k.sum(dim, keepdim=True)
@@ -159,7 +203,7 @@ def softmax(c: Call) -> Linear:
 
 def maximum(c: Call) -> Linear:
     """A value that rose is owed to what wins at the point, one that fell to what won at the baseline."""
-    x, x0 = c.args[0], c.old[0]
+    x, x0 = c.args[0], before(c)[0]
     (y, i, lined), (y0, j, _) = winners(c, x.detach()), winners(c, x0)
     least = c.name in ("amin", "min")
     who = torch.where(((y <= y0) if least else (y >= y0)).reshape(i.shape), i, j)

@@ -3,7 +3,6 @@
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor
 
 from ..core.card import Card, Needs, Promise, param
 from ..core.points import Points
@@ -56,6 +55,7 @@ def cancelling(values: Tree) -> tuple[str, ...]:
     if not loud.any():
         return ()
     worst = float((sizes / sums.clamp(min=torch.finfo(sums.dtype).tiny)).max())
-    return (f"in {int(loud.sum())} of {len(loud)} rows the values cancel: their sizes add up to {worst:.3g} times their sum. Where a normalization divides by nearly nothing at the baseline, choose another ([PAD], a mean, a blur)",)
+    where = "Where a normalization divides by nearly nothing at the baseline, choose another ([PAD], a mean, a blur)"
+    return (f"in {int(loud.sum())} of {len(loud)} rows the values cancel: their sizes add up to {worst:.3g} times their sum. {where}",)
 
 

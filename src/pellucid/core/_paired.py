@@ -21,7 +21,7 @@ WINNERS = frozenset(["max", "min", "amin", *(f"{kind}max_pool{n}d_with_indices" 
 """More operations of the kind "max"; most of them also say where each value came from."""
 LIGHT = frozenset(op for op, kind in KIND.items() if kind == "pass") - {"detach", "embedding_bag", "grid_sample", "__setitem__", "copy", "fill", "zero"}
 """Linear operations that need no look at their arguments."""
-FACTS = frozenset("shape size dim ndim numel dtype device layout stride requires_grad is_floating_point is_complex is_contiguous is_leaf grad_fn element_size __len__".split())
+FACTS = frozenset(["shape", "size", "dim", "ndim", "numel", "dtype", "device", "layout", "stride", "requires_grad", "is_floating_point", "is_contiguous", "is_leaf", "__len__"])
 """What is asked of a tensor and says nothing of its values."""
 
 
@@ -130,7 +130,8 @@ class Paired(Mode):
         """Refuses what depends on the point, differs at the baseline, and is seen by no gradient."""
         old = self.taped(name, values)
         if old is not None and not all(a.shape == b.shape and torch.equal(a, b) for a, b in zip(values, old, strict=True)):
-            raise NotApplicable(f"Rules that compare with a baseline need masks and indices that are the same at both; those of {name!r} in {self.place()} differ. Use a method without rules, such as integrated-gradients.")
+            told = f"Rules that compare with a baseline need masks and indices that are the same at both; those of {name!r} in {self.place()} differ."
+            raise NotApplicable(f"{told} Use a method without rules, such as integrated-gradients.")
 
     # -- one operation -----------------------------------------------------------------------------------------------
 
@@ -206,6 +207,6 @@ def _live(values: Iterable[Any]) -> list[Tensor]:
     return found
 
 
-def _nothing(_: Any) -> None:
+def _nothing(_: Any) -> Any:
     """Saved for a backward pass that will not be."""
 

@@ -414,7 +414,7 @@ class Engine:
         """(values, gradients, outputs) of a chunk; copies of a row that differ in their target share its forward."""
         first, inverse, turn = self._copies(rows)
         start = tuple(leaves(self.against.make(torch.zeros_like(first), first))) if self.against is not None else None
-        with self._ruled(len(first), step, rows, start) as mode, torch.enable_grad():
+        with self._ruled(len(first), step, first, start) as mode, torch.enable_grad():
             leaf, out = self._tap_forward(first, step)
             whole = out if self.fan == 1 else out[inverse]
             y = self._met(whole, rows, mode, start, None if self.fan == 1 else inverse)
