@@ -292,7 +292,7 @@ class _Measured:
             self._judge_threads(best, trial, call)
         elif self._rate(trial) < (GAIN if trial.size > best.size or len(self.rates.get(best, ())) > 1 else FIRST) * self._rate(best):
             self._crown(best, trial)
-        elif first and not self.again and self._rate(trial) < 3 * self._rate(best):
+        elif first and not self.again and self._rate(trial) < (1.5 if call.seconds > 0.3 else 3) * self._rate(best):
             self.again = True
         else:
             self._refuse(best, trial, proven=True)
@@ -329,7 +329,7 @@ class _Measured:
         old, now = self._rate(best), self._rate(step)
         if step.size != best.size:
             self.sized = True
-            self.below = (best.size, old) if step.size > best.size else None
+            self.below = (best.size, old if len(self.rates.get(best, ())) > 1 else FIRST * old) if step.size > best.size else None
             self.ceiling = best.size if step.size < best.size else max(self.ceiling, 2 * step.size + 1)
             self.ceiling = min(self.ceiling, self.cap + 1)
         elif self.below is not None and now < float("inf"):
