@@ -332,8 +332,8 @@ def test_refused_by_name(name, rule):
 
 @pytest.mark.parametrize(
     "f",
-    [lambda y: y * (y.abs() > -1), lambda y: y.sort(-1).values, lambda y: y + (0 if bool((y > 9).any()) else 1), lambda y: torch.where(y.isnan(), 0, y)],
-    ids=["a mask", "an order", "a look", "a fill"],
+    [lambda y: y * (y.abs() > -1), lambda y: y.sort(-1).values, lambda y: y + (0 if bool((y > 9).any()) else 1), lambda y: torch.where(y.isnan(), 0, y), lambda y: y / torch.tensor([3])],
+    ids=["a mask", "an order", "a look", "a fill", "a count"],
 )
 def test_what_is_the_same_at_both_is_no_matter(f):
     x = normal(3, 4)

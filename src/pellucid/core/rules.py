@@ -312,7 +312,7 @@ class Mode(TorchFunctionMode):
         return self.apply(Call(self, f, name, "weights", (x, w, None, *args[3:]), rest)) + c.lined(b)
 
     def _divides_by_constant(self, args: Any) -> bool:
-        return not (isinstance(args[1], Tensor) and (args[1].requires_grad or self.paired))
+        return not (isinstance(args[1], Tensor) and args[1].requires_grad)
 
     def _twin(self, f: Any, name: str, args: Any, kwargs: dict[str, Any]) -> Any:
         """The fused value, the twin's gradient."""
