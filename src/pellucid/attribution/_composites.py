@@ -135,7 +135,7 @@ def looks_at_pictures(q: Question) -> bool:
 
 def _rule(given: Any, options: Options) -> Rule:
     if callable(given):
-        return given  # type: ignore[no-any-return]
+        return given
     if given not in RULES:
         raise UnknownName("rule", str(given), RULES, "A function of the call will do as well.")
     return RULES[given](options)
@@ -148,7 +148,7 @@ def _weighted(c: Call) -> bool:
 def _chosen(where: Any, rule: Rule) -> Chosen:
     """Whether an exception is meant for a call. Names choose operations with weights, and a BatchNorm by itself where relevance passes through."""
     if callable(where):
-        return where  # type: ignore[no-any-return]
+        return where
     kinds = ("weights", "norm") if rule is passing else ("weights",)
     if where == FIRST:
         return lambda c: c.kind == "weights" and c.first

@@ -9,14 +9,14 @@ arXiv:1902.10178 (flat); Montavon, Binder, Lapuschkin, Samek, Mueller 2019, doi:
 """
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from ..core._kept import by_row, safe, tiny
+from ..core._kept import by_row, in_blocks, safe, tiny
 from ..core.errors import NotApplicable
 from ..core.rules import Call, Rule
 from ._attention import constant, first_order, shared
@@ -46,9 +46,10 @@ class Parts:
         return z if self.bias or self.b is None else z - self.c.lined(self.b)
 
     @functools.cached_property
-    def r(self) -> Tensor:
-        """The relevance of the output."""
-        return safe(self.c.output()).mul_(self.g)
+    def whole(self) -> tuple[Tensor, bool]:
+        """The relevance of each row's output."""
+        z = self.c.output()
+        return by_row(safe(z) if self.c.mode.rules.zeros else z, self.g, self.c.mode.rows)
 
     @functools.cached_property
     def mixed(self) -> bool:
@@ -57,7 +58,7 @@ class Parts:
 
     def weights(self, sign: int) -> tuple[Tensor, Tensor | None]:
         """The positive or the negative part of the weight and of the bias, made once for all chunks."""
-        part = (lambda t: t.clamp(min=0)) if sign > 0 else (lambda t: t.clamp(max=0))  # noqa: E731
+        part = (lambda t: t.clamp(min=0)) if sign > 0 else (lambda t: t.clamp(max=0))
         known = self.c.mode.rules.memory
         return known(f"part {sign}", [self.w], lambda: part(self.w)), None if self.b is None or not self.bias else part(self.b)
 
@@ -69,31 +70,38 @@ class Parts:
             return self.c.op(self.leaf, same, b)
         return self.c.op(self.leaf.clamp(min=0), same, b) + self.c.op(self.leaf.clamp(max=0), self.weights(-sign)[0], None)
 
-    def per(self, h: Tensor, r: Tensor | None = None) -> Tensor:
-        """R / h; where h is nothing, nobody can take R: nothing is handed out, and that is entered by its name."""
-        h, r = h.detach(), self.r if r is None else r
-        s = r / F.threshold(h.abs(), tiny(h), float("inf")).copysign_(h)
+    def per(self, h: Tensor, part: float = 1.0) -> Tensor:
+        """A part of R / h; where h is nothing, nobody can take R: nothing is handed out, and that is entered by its name."""
+        h = h.detach()
+        (s,) = in_blocks(_share, self.c.output(), self.g, h)
         mode = self.c.mode
         if mode.counts:
-            (whole, known), (given, _) = by_row(r.new_ones(()), r, mode.rows), by_row(h, s, mode.rows)
-            mode.ledger.enter(self.c.module, NOBODY, whole - given, known)
-            mode.ledger.enter(self.c.module, self.c.name, given - whole, known)
-        return s
+            (whole, known), (given, _) = self.whole, by_row(h, s, mode.rows)
+            lost = part * (whole - given)
+            mode.ledger.enter(self.c.module, NOBODY, lost, known)
+            mode.ledger.enter(self.c.module, self.c.name, -lost, known)
+        return s if part == 1 else s.mul_(part)
 
     def pull(self, pulls: Pulls) -> Tensor:
         """What reaches the input."""
         return torch.autograd.grad([h for h, _ in pulls], self.leaf, [s for _, s in pulls])[0]
 
 
+def _share(s: Tensor, z: Tensor, g: Tensor, h: Tensor) -> None:
+    """s = z g / h, 0 where h is. No z is nothing: its relevance may have come from elsewhere."""
+    least = tiny(z)
+    torch.abs(z, out=s).clamp_(min=least).copysign_(z).mul_(g).div_(F.threshold(h.abs(), least, float("inf")).copysign_(h))
+
+
 def split(parts: Callable[[Parts], Pulls], bias: bool) -> Rule:
     """The rule that hands relevance out through linear parts of the operation."""
 
     def rule(c: Call) -> Tensor:
-        def back(g: Tensor) -> list[Tensor | None]:
+        def back(g: Tensor) -> Sequence[Tensor | None]:
             p = Parts(c, g, bias)
             return [p.pull(parts(p))]
 
-        return c.keep(c.output(), back, c.bound[0])
+        return c.keep(c.output(), back, c.source)
 
     return rule
 
@@ -104,15 +112,18 @@ def split(parts: Callable[[Parts], Pulls], bias: bool) -> Rule:
 def epsilon(eps: float = 1e-6, bias: bool = True) -> Rule:
     """x w R / (z + eps sign z): what contradicts itself is damped. The operation's own gradient, scaled."""
 
+    def damped(o: Tensor, z: Tensor, g: Tensor) -> None:
+        torch.abs(z, out=o).clamp_(min=tiny(z))
+        torch.div(o, o + eps, out=o).mul_(g)
+
     def rule(c: Call) -> Tensor:
         native = c.native()
 
-        def back(g: Tensor) -> list[Tensor | None]:
-            p = Parts(c, g, bias)
-            if not bias and p.b is not None:
+        def back(g: Tensor) -> Sequence[Tensor | None]:
+            if not bias:
+                p = Parts(c, g, bias)
                 return [p.per(p.z + torch.full_like(p.z, eps).copysign_(p.z))]
-            size = p.z.abs().clamp_(min=tiny(g))
-            return [size.div_(size + eps).mul_(g)]
+            return in_blocks(damped, c.output(), g)
 
         return c.keep(native, back, native)
 
@@ -122,19 +133,26 @@ def epsilon(eps: float = 1e-6, bias: bool = True) -> Rule:
 def gamma(g: float = 0.25, bias: bool = True) -> Rule:
     """What pushes the output the way it went counts 1 + gamma times: h = z + gamma z+ for positive outputs, z + gamma z- for others."""
 
+    def favoured(h: Tensor, z: Tensor, up: Tensor) -> None:
+        torch.sub(up, z, alpha=0.5, out=h).abs_().copysign_(z).mul_(g).add_(z, alpha=1 + g / 2)
+
+    def parted(through: Tensor, own: Tensor, s: Tensor, z: Tensor) -> None:
+        """z+ gets g s where the output is positive, -g s elsewhere; the value itself what is left of s (1 + g) there."""
+        through.fill_(g).copysign_(z).mul_(s)
+        torch.sub(s, through, alpha=0.5, out=own).add_(s, alpha=g / 2)
+
     def rule(c: Call) -> Tensor:
         native = c.native()
 
-        def back(grad: Tensor) -> list[Tensor | None]:
+        def back(grad: Tensor) -> Sequence[Tensor | None]:
             p = Parts(c, grad, bias)
             up = p.signed(1)
-            positive, h = (p.z > 0).to(grad), up.detach()
-            h = p.z + g * torch.where(p.z > 0, h, p.z - h)
+            (h,) = in_blocks(favoured, p.z, up.detach())
             s = p.per(h)
-            turned = s * (2 * positive - 1)
-            return [p.pull([(up, g * turned)]), s + g * (s - turned) / 2]
+            through, own = in_blocks(parted, s, p.z, outs=2)
+            return [p.pull([(up, through)]), own]
 
-        return c.keep(native, back, c.bound[0], native)
+        return c.keep(native, back, c.source, native)
 
     return rule
 
@@ -157,7 +175,7 @@ def alpha_beta(alpha: float = 2.0, beta: float = 1.0, bias: bool = True) -> Rule
         if not beta:
             return [(up, p.per(up))]
         down = p.signed(-1)
-        return [(up, p.per(up, alpha * p.r)), (down, p.per(down, -beta * p.r))]
+        return [(up, p.per(up, alpha)), (down, p.per(down, -beta))]
 
     return split(parts, bias)
 
@@ -200,13 +218,13 @@ def box(low: Any = None, high: Any = None) -> Rule:
         live, pad = c.unpadded()
         x = live.detach()
 
-        def back(g: Tensor) -> list[Tensor | None]:
+        def back(g: Tensor) -> Sequence[Tensor | None]:
             p = Parts(c, g, False)
             ends = [_end(x, c, v, f) for v, f in ((low, torch.amin), (high, torch.amax))]
             with torch.enable_grad():
                 at = [t.detach().requires_grad_() for t in (x, *ends)]
-                a, l, u = map(pad, at)
-                h = c.op(a, p.w, None) - c.op(l, p.weights(1)[0], None) - c.op(u, p.weights(-1)[0], None)
+                here, bottom, top = map(pad, at)
+                h = c.op(here, p.w, None) - c.op(bottom, p.weights(1)[0], None) - c.op(top, p.weights(-1)[0], None)
             grads = torch.autograd.grad(h, at, p.per(h))
             return [sum(t * s for t, s in zip((x, *ends), grads, strict=True)) / safe(x)]
 
@@ -220,7 +238,7 @@ def _stood_in(c: Call, inputs: Callable[[Tensor], Tensor], weights: Callable[[Te
     live, pad = c.unpadded()
     x = live.detach()
 
-    def back(g: Tensor) -> list[Tensor | None]:
+    def back(g: Tensor) -> Sequence[Tensor | None]:
         p = Parts(c, g, True)
         with torch.enable_grad():
             at = inputs(x).requires_grad_()
@@ -236,7 +254,8 @@ def _end(x: Tensor, c: Call, given: Any, of_row: Callable[..., Tensor]) -> Tenso
     if given is not None:
         return torch.as_tensor(given, dtype=x.dtype, device=x.device).expand_as(x)
     if len(x) != c.mode.rows:
-        raise NotApplicable(f"The z-box rule needs the range of the input, or rows on the first axis to read it off; {c.name!r} in module {c.module!r} has neither. Use the composite epsilon-plus-flat.")
+        where = f"{c.name!r} in module {c.module!r}"
+        raise NotApplicable(f"The z-box rule needs the range of the input, or rows on the first axis to read it off; {where} has neither. Use the composite epsilon-plus-flat.")
     return of_row(x, tuple(range(1, x.ndim)), keepdim=True).expand_as(x)
 
 
@@ -256,7 +275,11 @@ def identity(c: Call) -> Tensor:
 def passing(c: Call) -> Tensor:
     """R unchanged through any operation that keeps the shape."""
     x, y = c.args[0].detach(), c.output()
-    return c.keep(y, lambda g: (safe(y).div_(safe(x)).mul_(g),), c.args[0], conserves=True)
+    return c.keep(y, lambda g: in_blocks(_unchanged, y, x, g), c.args[0], conserves=True)
+
+
+def _unchanged(o: Tensor, y: Tensor, x: Tensor, g: Tensor) -> None:
+    torch.abs(y, out=o).clamp_(min=tiny(y)).copysign_(y).div_(safe(x)).mul_(g)
 
 
 PROPORTIONAL = frozenset(["relu", "leaky_relu", "prelu", "abs"])
@@ -278,8 +301,8 @@ def _clipped(c: Call, top: float) -> Tensor:
     x = c.args[0].detach()
 
 
-    def back(g: Tensor) -> list[Tensor | None]:
-        over = x.clamp(min=top)
-        return [torch.ops.aten.threshold_backward(torch.div(g, over, out=over).mul_(top), x, 0)]
+    def back(o: Tensor, x: Tensor, g: Tensor) -> None:
+        torch.div(g, torch.clamp(x, min=top, out=o), out=o).mul_(top)
+        torch.ops.aten.threshold_backward.grad_input(o, x, 0, grad_input=o)
 
-    return c.keep(c.output(), back, c.args[0], conserves=True)
+    return c.keep(c.output(), lambda g: in_blocks(back, x, g), c.args[0], conserves=True)

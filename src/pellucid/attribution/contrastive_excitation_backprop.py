@@ -6,8 +6,8 @@ from torch import Tensor
 
 from ..core._kept import safe
 from ..core.card import Card, Needs, Promise, param
-from ..core.procedure import Method, Values
 from ..core.places import Place
+from ..core.procedure import Method, Values
 from ..core.question import Question
 from ..core.target import Target
 from ..core.tree import each
@@ -27,7 +27,9 @@ class ContrastiveExcitationBackprop(Method):
     Source: Zhang, Lin, Brandt, Shen, Sclaroff 2016, arXiv:1608.00507, section 3.3.
     """
 
-    card = Card(title="Contrastive excitation backprop", paper="arXiv:1608.00507", needs=Needs.GRADIENT | Needs.MODULES, promises=Promise.LOCAL | Promise.SYMMETRIC, signed=False, cost="1 forward and 1 backward row; three where contrasted at a layer that is named")
+    card = Card(title="Contrastive excitation backprop", paper="arXiv:1608.00507",
+                needs=Needs.GRADIENT | Needs.MODULES, promises=Promise.LOCAL | Promise.SYMMETRIC, signed=False,
+                cost="1 forward and 1 backward row; three where contrasted at a layer that is named")
     contrast: str = param("", "layer where the positive part of the difference is taken; none: where the values are")
 
     def attribute(self, q: Question) -> Values:

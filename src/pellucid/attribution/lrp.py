@@ -24,7 +24,8 @@ class LRP(Method):
     Source: Bach et al. 2015, doi:10.1371/journal.pone.0130140; composites: Montavon et al. 2019, doi:10.1007/978-3-030-28954-6_10.
     """
 
-    card = Card(title="Layer-wise relevance propagation", paper="doi:10.1371/journal.pone.0130140", needs=Needs.GRADIENT | Needs.MODULES, promises=Promise.LINEAR | Promise.SYMMETRIC, cost="1 forward and 1 backward row")
+    card = Card(title="Layer-wise relevance propagation", paper="doi:10.1371/journal.pone.0130140",
+                needs=Needs.GRADIENT | Needs.MODULES, promises=Promise.LINEAR | Promise.SYMMETRIC, cost="1 forward and 1 backward row")
     composite: str = param("epsilon-plus", "which rule acts where",
                            choices=("lrp-0", "epsilon", "epsilon-plus", "epsilon-plus-flat", "epsilon-gamma-box", "alpha2-beta1", "alpha2-beta1-flat"))
     epsilon: float = param(1e-6, "damping of the epsilon rule", ge=0, unit="outputs of an operation")

@@ -63,11 +63,21 @@ class Call:
         x, w, b = (self.args[i] if len(self.args) > i else self.kwargs.get(n) for i, n in enumerate(("input", "weight", "bias")))
         return x, w, b
 
+    @property
+    def source(self) -> Tensor:
+        """The input of an operation with weights, through which relevance leaves."""
+        x: Tensor = self.bound[0]
+        return x
+
+    @property
+    def live_weights(self) -> bool:
+        """Whether the weights depend on the point as well, so that this is a product."""
+        return bool(self.bound[1].requires_grad)
+
     @functools.cached_property
     def given(self) -> Tensor:
         """The input of an operation with weights as it was then, whatever is written on it later."""
-        x: Tensor = self.bound[0].detach()
-        return x
+        return self.source.detach()
 
     def op(self, x: Tensor, w: Tensor, b: Tensor | None) -> Tensor:
         """The operation with another input, weight and bias."""
@@ -83,7 +93,7 @@ class Call:
     @property
     def first(self) -> bool:
         """Whether no operation with weights lies between the point and this one."""
-        return not self.mode.below(self.bound[0], self.mode.weighted)
+        return not self.mode.below(self.source, self.mode.weighted)
 
     @property
     def last(self) -> bool:
@@ -92,7 +102,7 @@ class Call:
 
     def unpadded(self) -> tuple[Tensor, Callable[[Tensor], Tensor]]:
         """The input before zeros were put around it by another operation, and what puts them. To be asked while it runs."""
-        x = self.bound[0]
+        x = self.source
         return self.mode.pads.get(x.grad_fn, (x, lambda t: t))
 
     def live(self) -> list[Tensor]:
@@ -127,8 +137,17 @@ class Folded(Call):
         super().__init__(made.mode, made.f, made.name, made.kind, made.args, made.kwargs)
         self.made, self.norm, self.module, self.given = made, norm, made.module, made.given
 
+    @property
+    def source(self) -> Tensor:
+        return self.made.source
+
+    @property
+    def live_weights(self) -> bool:
+        return self.made.live_weights
+
     @functools.cached_property
     def bound(self) -> tuple[Any, Any, Any]:
+        """(input, weight, bias) of both as one; made when it is asked for."""
         with torch.no_grad():
             return (self.made.bound[0], *self.norm.folded(self.made))
 

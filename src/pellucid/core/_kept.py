@@ -1,6 +1,7 @@
 """The one primitive of all rules: an operation keeps its value, and what flows back through it is replaced."""
 
-from collections.abc import Callable, Iterator, Sequence
+import math
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 import torch
@@ -8,6 +9,10 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 Back = Callable[[Tensor], Sequence[Tensor | None]]
+BLOCK = 2**16
+"""Numbers that are worked on at once."""
+LONG = 4096
+"""Numbers in a row from which a product in memory costs more than a call for each row."""
 
 
 class _Kept(torch.autograd.Function):
@@ -68,6 +73,26 @@ def tiny(x: Tensor) -> float:
     return least if x.dtype == torch.float16 else least**0.5
 
 
+def in_blocks(f: Callable[..., Any], like: Tensor, *ts: Tensor, outs: int = 1) -> list[Tensor]:
+    """New tensors shaped like one, filled by `f(*outs, like, *ts)` block by block, so that what lies between stays in the processor's cache."""
+    made = [torch.empty_like(like) for _ in range(outs)]
+    for part in _blocks([*made, like, *ts]):
+        f(*part)
+    return made
+
+
+def _blocks(whole: list[Tensor]) -> Iterable[Sequence[Tensor]]:
+    """Views that cover tensors which lie in memory in the same way; else the tensors themselves."""
+    first = whole[0]
+    if first.device.type != "cpu" or first.numel() <= BLOCK or any(t.shape != first.shape for t in whole):
+        return [whole]
+    if all(t.is_contiguous() for t in whole):
+        return zip(*(t.view(-1).split(BLOCK) for t in whole), strict=True)
+    if first.ndim == 4 and all(t.is_contiguous(memory_format=torch.channels_last) for t in whole):
+        return zip(*(t.permute(0, 2, 3, 1).view(-1).split(BLOCK) for t in whole), strict=True)
+    return [whole]
+
+
 def tensors(*groups: Any) -> Iterator[Tensor]:
     """The tensors among arguments, in lists and tuples too."""
     for group in groups:
@@ -83,7 +108,7 @@ def by_row(a: Tensor, b: Tensor, rows: int) -> tuple[Tensor, bool]:
     known = bool(b.ndim) and len(b) == rows
     n = rows if known else 1
     total = _summed(a, b, n)
-    if not torch.isfinite(total).all():
+    if not math.isfinite(float(total.sum())):
         a, b = torch.broadcast_tensors(a, b)
         total = torch.where(b == 0, 0, a.to(total.dtype) * b).reshape(n, -1).sum(1)
     return (total, True) if known else ((total / rows).expand(rows), rows == 1)
@@ -98,10 +123,19 @@ def _summed(a: Tensor, b: Tensor, n: int) -> Tensor:
         b = b.sum(constant, keepdim=True, dtype=wide)
     if shape != tuple(b.shape) or a.dtype != wide or b.dtype != wide:
         return (a.to(wide) * b.to(wide)).reshape(n, -1).sum(1)
-    a = a.reshape(b.shape)
-    if b.ndim > 1 and a.stride() == b.stride() and 0 < b.numel() == _span(b) and b.stride(0) == b.numel() // len(b):
+    a = a.expand(b.shape) if a.ndim < b.ndim else a
+    if _alike(a, b) and (n == 1 or b.stride(0) == b.numel() // len(b)):
         a, b = (t.as_strided((n, t.numel() // n), (t.numel() // n, 1)) for t in (a, b))
-    return torch.linalg.vecdot(a.reshape(n, -1), b.reshape(n, -1))
+    a, b = a.reshape(n, -1), b.reshape(n, -1)
+    if b.shape[1] > LONG and b.device.type == "cpu":
+        return torch.stack([torch.dot(u, v) for u, v in zip(a, b, strict=True)])
+    return (a * b).sum(1)
+
+
+def _alike(a: Tensor, b: Tensor) -> bool:
+    """Whether two tensors of a shape lie in memory in the same order, without gaps."""
+    moves = [(s, t) for d, s, t in zip(b.shape, a.stride(), b.stride(), strict=True) if d > 1]
+    return all(s == t for s, t in moves) and 0 < b.numel() == _span(b)
 
 
 def _span(t: Tensor) -> int:

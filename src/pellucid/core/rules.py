@@ -18,8 +18,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
 
-from ._call import Call as Call
-from ._call import Folded, Normed
+from ._call import Call as Call, Folded, Normed
 from ._fold import Norm
 from ._kept import keep, tensors
 from ._ledger import Ledger
@@ -352,7 +351,7 @@ class Mode(TorchFunctionMode):
 
     def apply(self, c: Call) -> Tensor:
         """Runs a call by the rule that is meant for it."""
-        if c.kind == "weights" and c.bound[1].requires_grad:
+        if c.kind == "weights" and c.live_weights:
             c.kind = "product"
         if c.kind == "weights":  # noted now: a BatchNorm after it asks when it is no longer running, and something may be written on its input
             c.given  # noqa: B018
