@@ -143,6 +143,52 @@ def test_reveal_cancel_carries_the_parts_through_layers_and_sums(act):
     assert not e.provenance["notes"]
 
 
+class Turned(nn.Module):
+    """A hidden layer whose second summand passes through `f`."""
+
+    def __init__(self, f):
+        super().__init__()
+        self.a, self.b, self.c, self.f = nn.Linear(5, 6), nn.Linear(5, 6), nn.Linear(6, 3), f
+
+    def forward(self, x):
+        return self.c(self.f(self.a(x), self.b(x)).sigmoid())
+
+
+SCALES = torch.tensor([-2.0, 1.0, -0.5, 3.0, -1.0, 0.25]).double()
+NORM = (torch.zeros(6).double(), torch.ones(6).double() - 1e-5)
+TURNED = {
+    "times": (lambda u, v: u + v * SCALES, SCALES),
+    "times a number": (lambda u, v: u + -2 * v, torch.full((6,), -2.0)),
+    "divided": (lambda u, v: u + v / -2, torch.full((6,), -0.5)),
+    "less": (lambda u, v: u - v, torch.full((6,), -1.0)),
+    "from one": (lambda u, v: u + (1 - v) - 1, torch.full((6,), -1.0)),
+    "negative": (lambda u, v: u + (-v), torch.full((6,), -1.0)),
+    "normalized": (lambda u, v: u + F.batch_norm(v, *NORM, SCALES), SCALES),
+    "pooled": (lambda u, v: u + F.avg_pool1d(v[:, None].repeat_interleave(2, -1), 2)[:, 0], torch.ones(6)),
+    "written": (lambda u, v: written(u, v), torch.ones(6)),
+}
+
+
+def written(u, v):
+    w = torch.zeros_like(u)
+    w[:, :3] = v[:, :3]
+    return u + torch.cat([w[:, :3], v.chunk(2, -1)[1]], -1)
+
+
+@pytest.mark.parametrize("how", TURNED)
+def test_reveal_cancel_knows_what_linear_operations_turn_around(how):
+    """The same as with the scales inside the weights, where every contribution has its sign."""
+    f, scales = TURNED[how]
+    net, twin = (made(lambda g=g: Turned(g)).requires_grad_(False) for g in (f, torch.add))
+    twin.b.weight.mul_(scales[:, None])
+    twin.b.bias.mul_(scales)
+    x, x0 = normal(3, 5), normal(5, seed=7)
+    e, want = (explained(m, x, rule="reveal-cancel", baseline=x0) for m in (net, twin))
+    torch.testing.assert_close(e.values, want.values, **CLOSE)
+    assert not any("split by its sign" in n for n in e.provenance["notes"])
+    assert (want.values - explained(net, x, baseline=x0).values).abs().max() > 1e-5
+
+
 class Least(nn.Module):
     """min(a, b), as the paper builds it of a ReLU."""
 
@@ -186,8 +232,8 @@ class Functional(nn.Module):
     def forward(self, x):
         y = self.n(self.a(x))
         y = F.relu6(y, inplace=True)
-        late = y.relu()
-        y += 1  # what `relu` was given is written over
+        late = y.tanh()
+        y += 1  # what `tanh` was given is written over
         y = y * torch.sigmoid(y.mean((2, 3), keepdim=True))
         z = F.gelu(self.b(y)) / (1 + y.abs())
         z += y
