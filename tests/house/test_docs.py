@@ -59,6 +59,11 @@ def test_how_to_write_a_method(workplace: Path) -> None:
     runpy.run_path(str(workplace / "tests" / "test_midpoint_gradient.py"))["test_exact_on_a_quadratic_model"]()
 
 
+def test_rules_on_operations(workplace: Path) -> None:
+    names = run_page(read("docs/how-to/backward-rules.md"), workplace)
+    assert names["e"].values.abs().sum() > 0
+
+
 def test_a_package_of_yours_joins_the_catalogue(workplace: Path) -> None:
     """The entry point of the page, as pip would have installed it."""
     page = read("docs/how-to/write-your-own-method.md")
