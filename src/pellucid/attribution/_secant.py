@@ -16,8 +16,6 @@ from ..core._kept import Back, tensors, vjp
 from ..core.errors import NotApplicable
 from ..core.rules import Call, Rule, Rules
 
-STRAIGHT = frozenset(["relu", "relu6", "hardtanh", "clamp", "clamp_min", "clamp_max", "threshold"])
-"""Functions that are the identity or a constant: differences are computed without rounding, and the smallest step tells the slope."""
 SMOOTH = frozenset(["sigmoid", "tanh", "gelu", "silu", "mish", "softplus", "exp", "expm1", "erf", "sin", "cos", "logsigmoid", "tanhshrink"])
 """Functions without any kink, that bend on the scale of one."""
 BLOCK = 2**16
@@ -31,16 +29,27 @@ CLOSED: dict[str, Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]] = {
 """Slopes that need no difference at all."""
 
 
-@dataclass(frozen=True)
-class Bent:
-    """A function made of a straight one: its slope follows from that one's slope `m` between x0 and x."""
-
-    straight: Callable[[Call], Callable[[Tensor], Tensor]]
-    slope: Callable[[Call, Tensor, Tensor, Tensor], Tensor]
+def _given(c: Call, i: int, name: str, default: Any) -> Any:
+    """An argument of a call, however it was given."""
+    return c.args[i] if len(c.args) > i else c.kwargs.get(name, default)
 
 
-def _number(c: Call, name: str, default: float) -> Any:
-    return c.kwargs.get(name, c.args[1] if len(c.args) > 1 else default)
+def _between(c: Call, low: str, high: str, at: int = 1) -> tuple[Any, Any]:
+    low, high = _given(c, at, low, None), _given(c, at + 1, high, None)
+    return -torch.inf if low is None else low, torch.inf if high is None else high
+
+
+CLAMPS: dict[str, Callable[[Call], tuple[Any, Any]]] = {
+    **dict.fromkeys(("relu", "abs", "leaky_relu", "prelu"), lambda c: (0, torch.inf)),
+    **dict.fromkeys(("hardsigmoid", "hardswish"), lambda c: (-3, 3)),
+    "relu6": lambda c: (0, 6),
+    "hardtanh": lambda c: (_given(c, 1, "min_val", -1), _given(c, 2, "max_val", 1)),
+    "softshrink": lambda c: (-_given(c, 1, "lambd", 0.5), _given(c, 1, "lambd", 0.5)),
+    "clamp": lambda c: _between(c, "min", "max"),
+    "clamp_min": lambda c: (_given(c, 1, "min", None), torch.inf),
+    "clamp_max": lambda c: (-torch.inf, _given(c, 1, "max", None)),
+}
+"""Functions that hold numbers between bounds, or are made of one that does: its differences are computed without rounding."""
 
 
 def _prelu(c: Call, m: Tensor) -> Tensor:
@@ -49,14 +58,15 @@ def _prelu(c: Call, m: Tensor) -> Tensor:
     return w + (1 - w) * m
 
 
-BENT = {
-    "abs": Bent(lambda c: torch.relu, lambda c, m, x, x0: 2 * m - 1),
-    "leaky_relu": Bent(lambda c: torch.relu, lambda c, m, x, x0: m + _number(c, "negative_slope", 0.01) * (1 - m)),
-    "prelu": Bent(lambda c: torch.relu, lambda c, m, x, x0: _prelu(c, m)),
-    "softshrink": Bent(lambda c: lambda x: x.clamp(-_number(c, "lambd", 0.5), _number(c, "lambd", 0.5)), lambda c, m, x, x0: 1 - m),
-    "hardsigmoid": Bent(lambda c: lambda x: x.clamp(-3, 3), lambda c, m, x, x0: m / 6),
-    "hardswish": Bent(lambda c: lambda x: x.clamp(-3, 3), lambda c, m, x, x0: ((x + x0) * m + x.clamp(-3, 3) + x0.clamp(-3, 3) + 6) / 12),
+BENT: dict[str, Callable[[Call, Tensor, Tensor, Tensor], Tensor]] = {
+    "abs": lambda c, m, x, x0: 2 * m - 1,
+    "leaky_relu": lambda c, m, x, x0: m + _given(c, 1, "negative_slope", 0.01) * (1 - m),
+    "prelu": lambda c, m, x, x0: _prelu(c, m),
+    "softshrink": lambda c, m, x, x0: 1 - m,
+    "hardsigmoid": lambda c, m, x, x0: m / 6,
+    "hardswish": lambda c, m, x, x0: ((x + x0) * m + x.clamp(-3, 3) + x0.clamp(-3, 3) + 6) / 12,
 }
+"""What the slope `m` of the function between bounds makes of the slope of one that is made of it."""
 
 
 @dataclass(frozen=True)
@@ -102,24 +112,23 @@ def pointwise(c: Call) -> Linear:
 
 def slope(c: Call) -> Tensor:
     """The slopes of an elementwise function between the baseline and the point."""
-    x, x0, y = c.args[0].detach(), before(c)[0], c.output()
+    x, x0 = c.args[0].detach(), before(c)[0]
     if c.name in CLOSED or (c.name == "pow" and c.args[1] == 2):
-        return CLOSED["square" if c.name == "pow" else c.name](x, x0, y, c.run(x0))
-    m, bent = torch.empty_like(y), BENT.get(c.name)
-    if bent is not None:
-        f = bent.straight(c)
-        for part in _blocks(c, x, x0, y, m):
-            _straight(f, part[0], part[1], f(part[0]), part[3])
-        return bent.slope(c, m, x, x0)
-    for part in _blocks(c, x, x0, y, m):
-        _straight(c.run, *part) if c.name in STRAIGHT else _curved(c, *part)
+        return CLOSED["square" if c.name == "pow" else c.name](x, x0, c.output(), c.run(x0))
+    bounds = CLAMPS[c.name](c) if c.name in CLAMPS else (None,)
+    if all(isinstance(b, (int, float)) for b in bounds):
+        m = _clamped(x, x0, *bounds)
+        return BENT[c.name](c, m, x, x0) if c.name in BENT else m
+    m = torch.empty_like(c.output())
+    shaped = any(True for _ in tensors(c.args[1:], c.kwargs))
+    for part in [(x, x0, c.output(), m)] if shaped else _blocks(x, x0, c.output(), m):
+        _curved(c, *part)
     return m
 
 
-def _blocks(c: Call, *whole: Tensor) -> Iterable[tuple[Tensor, ...]]:
+def _blocks(*whole: Tensor) -> Iterable[tuple[Tensor, ...]]:
     """Views that cover the tensors, which lie in memory in the same way; the tensors themselves where they do not."""
-    shaped = (c.name != "prelu" and any(True for _ in tensors(c.args[1:], c.kwargs))) or len({t.shape for t in whole}) > 1
-    if shaped or whole[0].device.type != "cpu" or whole[0].numel() <= BLOCK:
+    if whole[0].device.type != "cpu" or whole[0].numel() <= BLOCK or len({t.shape for t in whole}) > 1:
         return [whole]
     if all(t.is_contiguous() for t in whole):
         return zip(*(t.view(-1).split(BLOCK) for t in whole), strict=True)
@@ -128,12 +137,18 @@ def _blocks(c: Call, *whole: Tensor) -> Iterable[tuple[Tensor, ...]]:
     return [whole]
 
 
-def _straight(f: Callable[[Tensor], Tensor], x: Tensor, x0: Tensor, y: Tensor, m: Tensor) -> None:
-    """Where nothing changed the slope is 1 if the function is the identity there, and 0 if not. A sum is the cheapest look for NaN."""
-    d, y0 = x - x0, f(x0)
-    torch.sub(y, y0, out=m).div_(d)
-    if m.sum().isnan():
-        torch.nan_to_num(m, 0.0, out=m).addcmul_(torch.eq(d, 0, out=d), torch.eq(x, y, out=y0))
+def _clamped(x: Tensor, x0: Tensor, low: float, high: float) -> Tensor:
+    """The slopes of clamp(low, high). Where nothing changed: 1 between the bounds, 0 outside. A sum is the cheapest look for NaN."""
+    m = torch.empty_like(x)
+    spare: list[Tensor] = []
+    for u, u0, n in _blocks(x, x0.expand_as(x), m):
+        spare = spare if spare and spare[0].shape == u.shape else [torch.empty_like(u), torch.empty_like(u)]
+        d, y = torch.sub(u, u0, out=spare[0]), torch.clamp(u0, low, high, out=spare[1])
+        torch.clamp(u, low, high, out=n).sub_(y).div_(d)
+        if n.sum().isnan():
+            still, inside = torch.eq(d, 0, out=d), torch.eq(u, torch.clamp(u, low, high, out=y), out=y)
+            torch.nan_to_num(n, 0.0, out=n).addcmul_(still, inside)
+    return m
 
 
 def _curved(c: Call, x: Tensor, x0: Tensor, y: Tensor, m: Tensor) -> None:
