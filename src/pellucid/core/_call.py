@@ -23,7 +23,8 @@ class Call:
         """The arguments at the baseline, for paired rules."""
         self.own = False
         """Whether the value that a rule gave flows back as the operation itself would."""
-        self.node: Any = None
+        self.last = False
+        """Whether no operation with weights lies between this one and the target. Known when relevance flows back."""
         self._native: Tensor | None = None
         self._output: Tensor | None = None
 
@@ -94,11 +95,6 @@ class Call:
     def first(self) -> bool:
         """Whether no operation with weights lies between the point and this one."""
         return not self.mode.below(self.source, self.mode.weighted)
-
-    @property
-    def last(self) -> bool:
-        """Whether no operation with weights lies between this one and the target. To be asked when relevance flows back."""
-        return self.node in self.mode.last
 
     def unpadded(self) -> tuple[Tensor, Callable[[Tensor], Tensor]]:
         """The input before zeros were put around it by another operation, and what puts them. To be asked while it runs."""

@@ -101,7 +101,6 @@ class Mode(TorchFunctionMode):
         """Memory that rules look at again when relevance flows back."""
         self.views: dict[int, list[weakref.ref[Tensor]]] = {}
         self.pads: dict[Any, tuple[Tensor, Callable[[Tensor], Tensor]]] = {}
-        self.ends: list[Any] = []
         self.ledger = rules.ledger(rows)
         self.changed = 0
         """How many operations got another gradient than their own."""
@@ -118,9 +117,11 @@ class Mode(TorchFunctionMode):
         return ""
 
     def check(self, ts: list[Tensor]) -> None:
-        """The pass is over: what it gave must be known, and is where relevance will start."""
+        """The pass is over: what it gave must be known, and is where relevance will start. The graph is let go, so that it is freed once relevance has flowed."""
         self._known(ts)
-        self.ends = [t.grad_fn for t in ts]
+        self._mark_last(ts)
+        for kept in (self.seen, self.weighted, self.tags, self.pads, self.views, self.held):
+            kept.clear()  # type: ignore[attr-defined]
 
     def _known(self, ts: Iterable[Tensor]) -> None:
         """Refuses a live value whose maker no rule saw: scripts, autograd functions, compiled code."""
@@ -143,18 +144,16 @@ class Mode(TorchFunctionMode):
                 todo += [n for n, _ in node.next_functions]
         return False
 
-    @functools.cached_property
-    def last(self) -> set[Any]:
-        """The nodes with weights from which none other is met on the way to the target."""
-        todo, done, found = list(self.ends), set(), set()
+    def _mark_last(self, ts: list[Tensor]) -> None:
+        """Marks the operations with weights from which none other is met on the way to the target."""
+        todo, done = [t.grad_fn for t in ts], set()
         while todo:
             node = todo.pop()
             if node in self.weighted:
-                found.add(node)
+                self.tags[node].last = True
             elif node is not None and node not in done:
                 done.add(node)
                 todo += [n for n, _ in node.next_functions]
-        return found
 
     def place(self) -> str:
         """Where that is, in words."""
@@ -366,7 +365,6 @@ class Mode(TorchFunctionMode):
     def _tag(self, c: Call, out: Tensor) -> None:
         """Marks an output as one of a weighted operation, so that a BatchNorm or an activation after it finds what it belongs to."""
         if out.grad_fn is not None:
-            c.node = out.grad_fn
             self.weighted.add(out.grad_fn)
             self.tags[out.grad_fn] = c
 
