@@ -191,7 +191,7 @@ def _copied_as_torch_does(kind: type[nn.Module]) -> bool:
 def _copied(key: str, value: Any, memo: Memo) -> Any:
     """The copy of a module's attribute."""
     kind = type(value)
-    if kind in _ATOMS or kind is tuple and all(type(v) in _ATOMS for v in value):
+    if kind in _ATOMS or kind is tuple and _ATOMS.issuperset(map(type, value)):
         return value
     if kind in _EMPTY and not value and key in _STOCK:
         return kind()
@@ -307,6 +307,8 @@ def _see(m: nn.Module, seen: dict[int, Any], out: list[Any]) -> None:
             continue
         if type(v) in _ATOMS:
             out.append((k, type(v), v))
+        elif type(v) is tuple and _ATOMS.issuperset(map(type, v)):
+            out.append((k, v, *map(type, v)))
         elif id(v) in seen:  # a configuration that all layers share is looked at once
             out.append((k, id(v)))
         else:
