@@ -25,7 +25,9 @@ ALWAYS = {"attn-lrp", "deep-lift", "lrp"}
 
 
 def by_rules(name):
-    """Whether a method asks its question under rules, itself or in the shared file it imports."""
+    """Whether a method asks its question under rules, itself or in the shared file it imports, and gives what comes back."""
+    if name == "guided-grad-cam":  # a product of two maps: its gradient is guided-backprop's
+        return False
     cls = catalogue.load("methods", name)
     path = Path(inspect.getfile(cls))
     near = [path.with_name(f"{m}.py") for m in re.findall(r"^from \.(_\w+) import", path.read_text(encoding="utf-8"), re.MULTILINE)]

@@ -442,7 +442,7 @@ def test_conductance_of_squares():
 
 
 def test_conductance_refines_the_rows_that_need_it():
-    net = torch.nn.Sequential(torch.nn.Linear(2, 24), torch.nn.ReLU(), torch.nn.Linear(24, 1)).double().eval()
+    net = made(lambda: torch.nn.Sequential(torch.nn.Linear(2, 24), torch.nn.ReLU(), torch.nn.Linear(24, 1)))
     with torch.no_grad():
         net[0].weight[:, 1] = 0
         net[0].bias[:] = torch.linspace(-3, 3, 24)

@@ -56,7 +56,7 @@ def test_nobody_waits_for_torch(argv: list[str]) -> None:
         (["show", "integratd-gradients"], "Did you mean 'integrated-gradients'"),
         (["explain", "x.png"], "required: --model"),
         (["explain", "x.png", "--modl", "m"], "Did you mean '--model'?"),
-        (["explain", "x.png", "--model", "m", "--method", "grad-cm"], "Did you mean 'grad-cam'?"),
+        (["explain", "x.png", "--model", "m", "--method", "grad-cm"], "Did you mean 'grad-cam' or 'x-grad-cam'"),
         (["explain", "x.png", "--model", "m", "--method", "integrated-gradients", "--set", "stps=5"], "Did you mean 'steps'"),
         (["explain", "x.png", "--model", "m", "--method", "integrated-gradients", "--set", "steps"], "needs name=value; got 'steps'"),
         (["explain", "x.png", "--model", "m", "--set", "steps=5"], "no --method"),
