@@ -125,6 +125,13 @@ class Call:
         """Notes that of the relevance of `out`, what belongs to the constant `amount` goes nowhere."""
         return self.mode.absorbs(out, amount, self.module, self.name)
 
+    def _shifted(self, norm: Norm, out: Tensor) -> Tensor:
+        """Notes what the shift of a BatchNorm takes."""
+        if not self.mode.counts:
+            return out
+        made_of = [t for t in norm.args[:4] if t is not None]
+        return self.absorbs(out, self.mode.rules.memory(f"shift {norm.args[6]} {out.ndim}", made_of, lambda: norm.shift(out)))
+
 
 class Folded(Call):
     """A linear operation and the BatchNorm after it, seen as one: straight from the one's input to the other's output."""
@@ -151,7 +158,7 @@ class Folded(Call):
         """The BatchNorm's own value over the linear operation's, which ran once."""
         if self._native is None:
             before = self.made.native()
-            self._native = self.absorbs(self.norm.run(before), self.norm.shift(before))
+            self._native = self._shifted(self.norm, self.norm.run(before))
         return self._native
 
     def output(self) -> Tensor:
@@ -176,5 +183,5 @@ class Normed(Call):
     def native(self) -> Tensor:
         """Its value with its own gradient; what the shift takes is entered in the ledger."""
         if self._native is None:
-            self._native = self.absorbs(self.run(), self.norm.shift(self.norm.x))
+            self._native = self._shifted(self.norm, self.run())
         return self._native
