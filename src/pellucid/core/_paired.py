@@ -11,7 +11,7 @@ from torch.nn import functional as F
 
 from ._fold import Norm
 from ._kept import overwrite, tensors
-from ._operations import KIND, PICKS, canonical
+from ._operations import KIND, LOOKED, PICKS, canonical
 from ._recurrent import fits, unrolled
 from ._twins import TWINS
 from .errors import CannotComplete, NotApplicable
@@ -19,7 +19,7 @@ from .rules import Call, Mode, Rules
 
 WINNERS = frozenset(["max", "min", "amin", *(f"{kind}max_pool{n}d_with_indices" for kind in ("", "adaptive_") for n in (1, 2, 3))])
 """More operations of the kind "max"; most of them also say where each value came from."""
-LIGHT = frozenset(op for op, kind in KIND.items() if kind == "pass") - {"detach", "embedding_bag", "grid_sample", "__setitem__", "copy", "fill", "zero"}
+LIGHT = frozenset(op for op, kind in KIND.items() if kind == "pass") - LOOKED - {"detach", "__setitem__", "copy", "fill", "zero"}
 """Linear operations that need no look at their arguments."""
 FACTS = frozenset(["shape", "size", "dim", "ndim", "numel", "dtype", "device", "layout", "stride", "requires_grad", "is_floating_point", "is_contiguous", "is_leaf", "__len__"])
 """What is asked of a tensor and says nothing of its values."""
@@ -62,18 +62,25 @@ class Paired(Mode):
             return bool(_live(args) or _live(kwargs.values()))
         return any(t.requires_grad or id(t) in self._unseen for t in tensors(args, kwargs))
 
-    def __torch_function__(self, f: Any, kinds: Any, args: Any = (), kwargs: Any = None) -> Any:
-        kwargs = kwargs or {}
+    def meet(self, f: Any, args: Any, kwargs: dict[str, Any]) -> Any:
         name, inplace = canonical(f)
         if name in FACTS or not torch.is_grad_enabled():
             return f(*args, **kwargs)
+        if name == "numpy" and args[0].requires_grad:  # what is detached is live here
+            self.same(name, [args[0].detach()])
+            return f(args[0].detach(), **kwargs)
         if inplace or self._unseen or not self._light(name, args, kwargs):
-            return self._heavy(f, kinds, args, kwargs)
+            return self._heavy(f, args, kwargs)
         live = _live(args) + _live(kwargs.values())
         if any(t.grad_fn is not None and t.grad_fn not in self.seen for t in live):
             self._known(live)
         out = f(*args, **kwargs)
-        return self.note(out) if live else out
+        if not live:
+            return out
+        if type(out) is not Tensor:
+            return self.note(out)
+        self.seen.add(out.grad_fn)
+        return out
 
     def _light(self, name: str, args: Any, kwargs: dict[str, Any]) -> bool:
         """Whether an operation is linear whatever its other arguments are: there is nothing to record or to replace."""
@@ -83,8 +90,8 @@ class Paired(Mode):
             return not (args[5] if len(args) > 5 else kwargs.get("training", False))
         return name in LIGHT
 
-    def _heavy(self, f: Any, kinds: Any, args: Any, kwargs: dict[str, Any]) -> Any:
-        out = super().__torch_function__(f, kinds, args, kwargs)
+    def _heavy(self, f: Any, args: Any, kwargs: dict[str, Any]) -> Any:
+        out = super().meet(f, args, kwargs)
         if self._unseen or not (type(out) is Tensor and out.requires_grad):
             self._follow(canonical(f)[0], args, kwargs, out)
         return out
@@ -190,7 +197,7 @@ class Paired(Mode):
         """What sorts or picks is linear if it picks the same at both."""
         picks = [t for t in tensors((out,)) if not t.is_floating_point()]
         if name not in PICKS or not picks:
-            raise NotApplicable(f"There is no rule for the operation {name!r} in {self.place()} that compares with a baseline. Use a method without rules, such as integrated-gradients.")
+            return self.barred(out, f"There is no rule for the operation {name!r} in {self.place()} that compares with a baseline. Use a method without rules, such as integrated-gradients.")
         self.same(name, picks)
         return out
 

@@ -1,5 +1,6 @@
 """Fused operations written again in elementary ones: the fused value is kept, the gradient flows through the twin."""
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -15,26 +16,28 @@ Cell = Callable[..., tuple[Tensor, ...]]
 # ---------------------------------------------------------------- normalization
 
 
-def _layer_norm(x: Tensor, shape: Any, weight: Tensor | None = None, bias: Tensor | None = None, eps: float = 1e-5, *_: Any) -> Tensor:
-    axes = tuple(range(-len(shape), 0))
+def _layer_norm(x: Tensor, normalized_shape: Any, weight: Tensor | None = None, bias: Tensor | None = None, eps: float = 1e-5, *_: Any, **__: Any) -> Tensor:
+    axes = tuple(range(-len(normalized_shape), 0))
     return _scaled(_normal(x, axes, eps), weight, bias)
 
 
-def _rms_norm(x: Tensor, shape: Any, weight: Tensor | None = None, eps: float | None = None) -> Tensor:
-    axes = tuple(range(-len(shape), 0))
+def _rms_norm(x: Tensor, normalized_shape: Any, weight: Tensor | None = None, eps: float | None = None) -> Tensor:
+    axes = tuple(range(-len(normalized_shape), 0))
     eps = torch.finfo(x.dtype).eps if eps is None else eps
     return _scaled(x * ((x * x).mean(axes, keepdim=True) + eps).rsqrt(), weight, None)
 
 
-def _group_norm(x: Tensor, groups: int, weight: Tensor | None = None, bias: Tensor | None = None, eps: float = 1e-5, *_: Any) -> Tensor:
-    z = _normal(x.reshape(x.shape[0], groups, -1), (-1,), eps).reshape(x.shape)
+def _group_norm(x: Tensor, num_groups: int, weight: Tensor | None = None, bias: Tensor | None = None, eps: float = 1e-5, *_: Any, **__: Any) -> Tensor:
+    z = _normal(x.reshape(x.shape[0], num_groups, -1), (-1,), eps).reshape(x.shape)
     return _scaled(z, _channels(weight, x), _channels(bias, x))
 
 
-def _instance_norm(x: Tensor, mean: Any, var: Any, weight: Tensor | None, bias: Tensor | None, own: bool, momentum: float = 0.1, eps: float = 1e-5, *_: Any) -> Tensor:
-    if own:
+def _instance_norm(
+    x: Tensor, running_mean: Any = None, running_var: Any = None, weight: Any = None, bias: Any = None, use_input_stats: bool = True, momentum: float = 0.1, eps: float = 1e-5, *_: Any
+) -> Tensor:
+    if use_input_stats:
         return _group_norm(x, x.shape[1], weight, bias, eps)
-    z = _scaled(x, None, _channels(-mean, x)) * (var + eps).rsqrt().reshape(-1, *[1] * (x.ndim - 2))
+    z = _scaled(x, None, _channels(-running_mean, x)) * (running_var + eps).rsqrt().reshape(-1, *[1] * (x.ndim - 2))
     return _scaled(z, _channels(weight, x), _channels(bias, x))
 
 
@@ -65,16 +68,18 @@ def attention_scores(q: Tensor, k: Tensor, mask: Tensor | None, causal: bool, sc
     return s.masked_fill(~mask, float("-inf")) if mask.dtype == torch.bool else s + mask
 
 
-def _attention(q: Tensor, k: Tensor, v: Tensor, attn_mask: Tensor | None = None, dropout_p: float = 0.0, is_causal: bool = False, scale: float | None = None, enable_gqa: bool = False) -> Tensor:
+def _attention(
+    query: Tensor, key: Tensor, value: Tensor, attn_mask: Tensor | None = None, dropout_p: float = 0.0, is_causal: bool = False, scale: float | None = None, enable_gqa: bool = False
+) -> Tensor:
     if dropout_p:
         raise NotApplicable("A rule needs attention without dropout; scaled_dot_product_attention was called with dropout_p > 0. Put the model in eval mode.")
     if enable_gqa:
-        k, v = (t.repeat_interleave(q.size(-3) // t.size(-3), -3) for t in (k, v))
-    scores = attention_scores(q, k, attn_mask, is_causal, scale)
+        key, value = (t.repeat_interleave(query.size(-3) // t.size(-3), -3) for t in (key, value))
+    scores = attention_scores(query, key, attn_mask, is_causal, scale)
     blind = None if attn_mask is None else _blind(attn_mask)
     if blind is None or not blind.any():
-        return scores.softmax(-1) @ v
-    return scores.masked_fill(blind, 0).softmax(-1).masked_fill(blind, 0) @ v
+        return scores.softmax(-1) @ value
+    return scores.masked_fill(blind, 0).softmax(-1).masked_fill(blind, 0) @ value
 
 
 def _blind(mask: Tensor) -> Tensor:
@@ -86,37 +91,56 @@ def _blind(mask: Tensor) -> Tensor:
 # ---------------------------------------------------------------- recurrent networks
 
 
-def _recurrent(cell: Cell, gates: int) -> Callable[..., tuple[Tensor, ...]]:
-    def twin(x: Tensor, hx: Any, weights: Any, bias: Any, layers: int, dropout: float, train: bool, both: bool, batch_first: bool = False) -> tuple[Tensor, ...]:
-        ways, n = 1 + both, 4 if bias is True else 2
-        states = hx if isinstance(hx, (tuple, list)) else (hx,)
-        if isinstance(bias, (tuple, list)) or len(weights) != layers * ways * n or not isinstance(x, Tensor):
-            raise NotApplicable("A rule needs a recurrent network on padded tensors, without projections; this one does not take such. Pad the input, or explain a later layer (at=...).")
+def _recurrent(cell: Cell) -> Callable[..., tuple[Tensor, ...]]:
+    def twin(x: Tensor, *args: Any) -> tuple[Tensor, ...]:
+        packed = args[0] if isinstance(args[3], (tuple, list)) else None
+        hx, weights, bias, layers, dropout, train, both, *batch_first = args if packed is None else args[1:]
         if train and dropout:
             raise NotApplicable("A rule needs a recurrent network without dropout. Put the model in eval mode.")
-        x = x.transpose(0, 1) if batch_first else x
+        states, ways = hx if isinstance(hx, (tuple, list)) else (hx,), 1 + both
+        n = len(weights) // (layers * ways)
+        x = x if packed is not None or batch_first[0] else x.transpose(0, 1)
         last: list[tuple[Tensor, ...]] = []
         for layer in range(layers):
             sides = []
             for way in range(ways):
                 i = layer * ways + way
-                out, state = _steps(cell, x, tuple(s[i] for s in states), [*weights[i * n : i * n + n], None, None], bool(way))
+                out, state = _steps(cell, x, packed, tuple(s[i] for s in states), _named(weights[i * n : i * n + n], bias), bool(way))
                 sides.append(out)
                 last.append(state)
             x = torch.cat(sides, -1) if both else sides[0]
-        return (x.transpose(0, 1) if batch_first else x, *[torch.stack([s[j] for s in last]) for j in range(len(states))])
+        x = x if packed is not None or batch_first[0] else x.transpose(0, 1)
+        return (x, *[torch.stack([s[j] for s in last]) for j in range(len(states))])
 
     return twin
 
 
-def _steps(cell: Cell, x: Tensor, state: tuple[Tensor, ...], w: list[Any], backwards: bool) -> tuple[Tensor, tuple[Tensor, ...]]:
-    """One layer in one direction: its output at every time, and its last state."""
-    given = F.linear(x, w[0], w[2]).unbind(0)
-    outs = []
-    for u in given[::-1] if backwards else given:
-        state = cell(u, F.linear(state[0], w[1], w[3]), *state)
+def _named(weights: Any, bias: bool) -> tuple[Any, Any, Any, Any, Any]:
+    """(of the input, of the state, both biases, the projection) of one layer in one direction."""
+    w, v, *rest = weights
+    b, c = rest[:2] if bias else (None, None)
+    return w, v, b, c, rest[-1] if len(rest) % 2 else None
+
+
+def _steps(cell: Cell, x: Tensor, packed: Tensor | None, start: tuple[Tensor, ...], weights: tuple[Any, ...], backwards: bool) -> tuple[Tensor, tuple[Tensor, ...]]:
+    """One layer in one direction over (B, T, I), or over steps laid one after another of which each has `packed` rows: its outputs, and its last state."""
+    w, v, b, c, projection = weights
+    given = F.linear(x, w, b)
+    apart = list(given.unbind(1) if packed is None else given.split(packed.tolist()))
+    state, ended, outs = tuple(s[: len(apart[-1 if backwards else 0])] for s in start), [], []
+    for u in apart[::-1] if backwards else apart:
+        n, before = len(u), len(state[0])
+        if n < before:
+            ended.append(tuple(s[n:] for s in state))
+            state = tuple(s[:n] for s in state)
+        elif n > before:
+            state = tuple(torch.cat([s, first[before:n]]) for s, first in zip(state, start, strict=True))
+        state = cell(u, F.linear(state[0], v, c), *state)
+        state = state if projection is None else (F.linear(state[0], projection), *state[1:])
         outs.append(state[0])
-    return torch.stack(outs[::-1] if backwards else outs), state
+    outs = outs[::-1] if backwards else outs
+    last = tuple(torch.cat(parts) for parts in zip(state, *ended[::-1], strict=True)) if ended else state
+    return torch.cat(outs) if packed is not None else torch.stack(outs, 1), last
 
 
 def _cell(cell: Cell) -> Callable[..., Any]:
@@ -169,25 +193,39 @@ def _variance(x: Tensor, dim: Any = None, unbiased: Any = None, keepdim: bool = 
     return (c * c).sum(axes, keepdim=keepdim) / max(n - less, 0)
 
 
-def _norm(x: Tensor, ord: Any = 2, dim: Any = None, keepdim: bool = False, dtype: Any = None, p: Any = None) -> Tensor:  # noqa: A002
+def _norm(x: Tensor, ord: Any = 2, dim: Any = None, keepdim: bool = False, *_: Any, p: Any = None, **__: Any) -> Tensor:  # noqa: A002
     order = ord if p is None else p
     axes = tuple(range(x.ndim)) if dim is None else dim
     if order in (2, "fro", None):
         return (x * x).sum(axes, keepdim=keepdim).sqrt()
-    if order == 1:
-        return x.abs().sum(axes, keepdim=keepdim)
-    raise NotApplicable(f"A rule needs a vector norm of order 1 or 2; got {order!r}.")
+    if not isinstance(order, (int, float)) or order == 0:
+        raise NotApplicable(f"A rule needs a vector norm of an order other than 0, or 'fro'; got {order!r}.")
+    size = x.abs()
+    if math.isinf(order):
+        return size.amax(axes, keepdim=keepdim) if order > 0 else size.amin(axes, keepdim=keepdim)
+    return size.sum(axes, keepdim=keepdim) if order == 1 else (size**order).sum(axes, keepdim=keepdim) ** (1 / order)
 
 
 def _logsumexp(x: Tensor, dim: Any, keepdim: bool = False) -> Tensor:
-    if not isinstance(dim, int):
-        (dim,) = dim
-    return (x - x.log_softmax(dim)).mean(dim, keepdim=keepdim)
+    axes = sorted(d % x.ndim for d in ((dim,) if isinstance(dim, int) else dim))
+    x = x.movedim(axes, list(range(-len(axes), 0))).flatten(-len(axes))
+    out = (x - x.log_softmax(-1)).mean(-1)
+    return out.reshape([1 if i in axes else n for i, n in enumerate(x.shape)]) if keepdim else out
 
 
-def _cosine(a: Tensor, b: Tensor, dim: int = 1, eps: float = 1e-8) -> Tensor:
-    size = ((a * a).sum(dim) * (b * b).sum(dim)).clamp(min=eps * eps).sqrt()
-    return (a * b).sum(dim) / size
+def _cosine(x1: Tensor, x2: Tensor, dim: int = 1, eps: float = 1e-8) -> Tensor:
+    size = ((x1 * x1).sum(dim) * (x2 * x2).sum(dim)).clamp(min=eps * eps).sqrt()
+    return (x1 * x2).sum(dim) / size
+
+
+def _logit(x: Tensor, eps: float | None = None) -> Tensor:
+    x = x if eps is None else x.clamp(eps, 1 - eps)
+    return x.log() - (1 - x).log()
+
+
+def _product(added: Tensor, product: Tensor, beta: float, alpha: float) -> Tensor:
+    product = product if alpha == 1 else alpha * product
+    return beta * added + product if beta else product
 
 
 def _glu(x: Tensor, dim: int = -1) -> Tensor:
@@ -204,20 +242,20 @@ TWINS: dict[str, Callable[..., Any]] = {
     "group_norm": _group_norm,
     "instance_norm": _instance_norm,
     "scaled_dot_product_attention": _attention,
-    "lstm": _recurrent(_lstm, 4),
-    "gru": _recurrent(_gru, 3),
-    "rnn_tanh": _recurrent(_tanh, 1),
-    "rnn_relu": _recurrent(_relu, 1),
+    "lstm": _recurrent(_lstm),
+    "gru": _recurrent(_gru),
+    "rnn_tanh": _recurrent(_tanh),
+    "rnn_relu": _recurrent(_relu),
     "lstm_cell": _cell(_lstm),
     "gru_cell": _cell(_gru),
     "rnn_tanh_cell": _cell(_tanh),
     "rnn_relu_cell": _cell(_relu),
     "div": _div,
-    "addmm": lambda b, x, w, beta=1, alpha=1: beta * b + alpha * (x @ w) if (beta, alpha) != (1, 1) else F.linear(x, w.mT, b),
-    "baddbmm": lambda m, a, b, beta=1, alpha=1: beta * m + alpha * torch.bmm(a, b) if beta else alpha * torch.bmm(a, b),
-    "addcmul": lambda a, b, c, value=1: a + value * (b * c),
-    "addcdiv": lambda a, b, c, value=1: a + value * (b / c),
-    "lerp": lambda a, b, w: a + w * (b - a),
+    "addmm": lambda x, mat1, mat2, beta=1, alpha=1: _product(x, mat1 @ mat2, beta, alpha) if (beta, alpha) != (1, 1) else F.linear(mat1, mat2.mT, x),
+    "baddbmm": lambda x, batch1, batch2, beta=1, alpha=1: _product(x, torch.bmm(batch1, batch2), beta, alpha),
+    "addcmul": lambda x, tensor1, tensor2, value=1: x + value * (tensor1 * tensor2),
+    "addcdiv": lambda x, tensor1, tensor2, value=1: x + value * (tensor1 / tensor2),
+    "lerp": lambda x, end, weight: x + weight * (end - x),
     "maximum": lambda a, b: b + (a - b).relu(),
     "minimum": lambda a, b: b - (b - a).relu(),
     "glu": _glu,
@@ -227,7 +265,7 @@ TWINS: dict[str, Callable[..., Any]] = {
     "std": lambda *a, **k: _variance(*a, **k).sqrt(),
     "logsumexp": _logsumexp,
     "cosine_similarity": _cosine,
-    "logit": lambda x, eps=None: (x if eps is None else x.clamp(eps, 1 - eps)).log() - (1 - (x if eps is None else x.clamp(eps, 1 - eps))).log(),
-    "bilinear": lambda a, b, w, c=None: _scaled(torch.einsum("...i,oij,...j->...o", a, w, b), None, c),
+    "logit": _logit,
+    "bilinear": lambda input1, input2, weight, bias=None: _scaled(torch.einsum("...i,oij,...j->...o", input1, weight, input2), None, bias),
 }
 """How each fused operation is written out. A tuple stands for several outputs."""

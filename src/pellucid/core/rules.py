@@ -9,7 +9,7 @@ import inspect
 import sys
 import types
 import weakref
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -23,7 +23,9 @@ from ._fold import Norm
 from ._kept import keep, tensors
 from ._ledger import Ledger
 from ._memory import Memory
-from ._operations import ADDITIVE, KIND, PICKS, canonical, opened
+from ._operations import ADDITIVE, KIND, NUMBERS, PICKS, canonical, opened, positional
+from ._recomputed import kept_whole
+from ._spelt import COMPOSED, SPELT
 from ._twins import TWINS
 from .errors import NotApplicable
 
@@ -97,6 +99,9 @@ class Mode(TorchFunctionMode):
         self.seen: set[Any] = set()
         self.weighted: set[Any] = set()
         self.tags: dict[Any, Call] = {}
+        self.bars: dict[Any, str] = {}
+        """What made values that no rule can explain, and the sentence that says so."""
+        self.opening: list[Any] = []
         self.held: set[int] = set()
         """Memory that rules look at again when relevance flows back."""
         self.views: dict[int, list[weakref.ref[Tensor]]] = {}
@@ -120,16 +125,20 @@ class Mode(TorchFunctionMode):
         """The pass is over: what it gave must be known, and is where relevance will start. The graph is let go, so that it is freed once relevance has flowed."""
         self._known(ts)
         self._mark_last(ts)
-        for kept in (self.seen, self.weighted, self.tags, self.pads, self.views, self.held):
+        for kept in (self.seen, self.bars, self.weighted, self.tags, self.pads, self.views, self.held):
             kept.clear()  # type: ignore[attr-defined]
 
     def _known(self, ts: Iterable[Tensor]) -> None:
         """Refuses a live value whose maker no rule saw: scripts, autograd functions, compiled code."""
         for t in ts:
             made = t.grad_fn if t.requires_grad else None
+            if made in self.bars:
+                raise NotApplicable(self.bars[made])
+            if t.is_complex():
+                raise NotApplicable(f"Rules need real numbers; got complex ones in {self.place()}. Use a method without rules, such as integrated-gradients.")
             if made is None or made in self.seen or (t._is_view() and t._base is not None and (t._base.grad_fn is None or t._base.grad_fn in self.seen)):
                 continue
-            what = f"{made.name()}, before or in {self.place()}, is none: a script, an autograd.Function or compiled code"
+            what = f"{made.name()}, before or in {self.place()}, is none: a script, an autograd.Function, compiled code or another thread"
             raise NotApplicable(f"Rules act on operations that PyTorch shows; {what}. Use a plain module there, or a method without rules.")
 
     def below(self, t: Tensor, marked: set[Any]) -> bool:
@@ -163,7 +172,7 @@ class Mode(TorchFunctionMode):
     def note(self, out: Any) -> Any:
         """Remembers that these values are known."""
         for t in tensors((out,)):
-            if t.grad_fn is not None:
+            if t.grad_fn is not None and t.grad_fn not in self.bars:
                 self.seen.add(t.grad_fn)
                 if t._is_view():
                     self.views.setdefault(t.untyped_storage().data_ptr(), []).append(weakref.ref(t))
@@ -194,10 +203,15 @@ class Mode(TorchFunctionMode):
     # -- one operation -------------------------------------------------------------------------------------------------
 
     def __torch_function__(self, f: Any, kinds: Any, args: Any = (), kwargs: Any = None) -> Any:
-        kwargs = dict(kwargs or {})
+        with kept_whole():
+            return self.meet(f, args, kwargs or {})
+
+    def meet(self, f: Any, args: Any, kwargs: dict[str, Any]) -> Any:
+        """One operation."""
         if not self.met(args, kwargs):
             return f(*args, **kwargs)
         name, inplace = canonical(f)
+        args, kwargs = positional(name, args, dict(kwargs))
         self._known(tensors(args, kwargs))
         if KIND.get(name) == "pass":
             return self.passed(f, name, inplace, args, kwargs)
@@ -220,9 +234,14 @@ class Mode(TorchFunctionMode):
         target = args[0]
         copy = self.note(target.clone())
         value = self.note(self.ruled(f, name, (copy, *args[1:]), kwargs))
+        self._known([value])
         self.spare(target)
         target.copy_(value)
-        return self.written(target)
+        self.written(target)
+        if not value.requires_grad:
+            end, amount = _whole(target, value)
+            self.absorbs(end, amount, self.where(), name)
+        return target
 
     def passed(self, f: Any, name: str, inplace: bool, args: Any, kwargs: dict[str, Any]) -> Any:
         """A linear operation: its plain gradient, and a constant that it adds entered as absorbed."""
@@ -235,7 +254,8 @@ class Mode(TorchFunctionMode):
         if name == "__setitem__" or inplace:
             self.written(written)
         if constant is not None and isinstance(written, Tensor) and written.requires_grad:
-            self.absorbs(written, constant, self.where(), name)
+            end, amount = (written, constant) if written is out and not inplace else _whole(written, constant)
+            self.absorbs(end, amount, self.where(), name)
         if name == "pad":
             self._padded(f, args, kwargs, out)
         return out
@@ -252,12 +272,14 @@ class Mode(TorchFunctionMode):
         """Some operations are linear only with some arguments."""
         if name == "embedding_bag" and (kwargs.get("mode") == "max" or "max" in args):
             raise NotApplicable(f"A rule needs embedding_bag with mode sum or mean; {self.place()} calls it with max.")
-        if name == "grid_sample" and (args[1] if len(args) > 1 else kwargs["grid"]).requires_grad:
-            raise NotApplicable(f"A rule needs grid_sample with a grid that does not depend on the point; that in {self.place()} does.")
+        if name == "scatter_reduce" and kwargs.get("reduce", args[-1]) not in ("sum", "mean"):
+            raise NotApplicable(f"A rule needs scatter_reduce with sum or mean; {self.place()} calls it with {kwargs.get('reduce', args[-1])}.")
+        if name in ("grid_sample", "grid_sampler", "ldexp") and any(t.requires_grad for t in tensors(args[1:], kwargs)):
+            raise NotApplicable(f"A rule needs {name} with a grid or exponent that does not depend on the point; that in {self.place()} does.")
 
     def _constant(self, f: Any, name: str, inplace: bool, args: Any, kwargs: dict[str, Any]) -> Tensor | None:
         """What the operation gives where all live values are zero; None where that is nothing."""
-        if not any(_adds(a, name) for a in _flat(args)) and not kwargs.get("value"):
+        if not any(_adds(a, name) for a in args) and not kwargs.get("value"):
             return None
         zero = [_zeroed(a) for a in args]
         with torch.no_grad():
@@ -277,6 +299,8 @@ class Mode(TorchFunctionMode):
         """The operation by its rule."""
         if name == "batch_norm":
             return self.batch_norm(f, args, kwargs)
+        if name in SPELT and not isinstance(f, types.FunctionType):
+            return self.inside(SPELT[name], *args, **kwargs)
         f, name, args, kwargs = self._spelled(f, name, args, kwargs)
         kind = KIND.get(name)
         if name in TWINS and not (name == "div" and self._divides_by_constant(args)):
@@ -322,10 +346,8 @@ class Mode(TorchFunctionMode):
         return keep(value, lambda g: (g,), out)
 
     def _composed(self, f: Any, name: str, args: Any, kwargs: dict[str, Any]) -> Any:
-        if name == "pow" and isinstance(args[1], Tensor):
-            return self.inside(lambda a, b: (b * a.log()).exp(), *args)
-        if name == "rdiv":
-            return self.inside(lambda a, b: b * a.reciprocal(), *args)
+        if name in COMPOSED:
+            return self.inside(COMPOSED[name], *args, **kwargs)
         raise NotApplicable(f"A rule for {name!r} needs parameters that do not depend on the point; in {self.place()} they do. Use a method without rules, or a later layer (at=...).")
 
     def _unknown(self, f: Any, name: str, args: Any, kwargs: dict[str, Any]) -> Any:
@@ -335,8 +357,12 @@ class Mode(TorchFunctionMode):
         if rule is not None:
             self.changed += 1
             return rule(call)
-        if isinstance(f, types.FunctionType):
-            return self.inside(opened(f), *args, **kwargs)
+        if isinstance(f, types.FunctionType) and f not in self.opening and name not in PICKS:
+            self.opening.append(f)
+            try:
+                return self.inside(opened(f), *args, **kwargs)
+            finally:
+                self.opening.remove(f)
         out = f(*args, **kwargs)
         if not any(t.requires_grad for t in tensors((out,))):
             return out
@@ -346,7 +372,14 @@ class Mode(TorchFunctionMode):
         """What picks values by their size is linear once it has picked; anything else is refused."""
         if name in PICKS:
             return out
-        raise NotApplicable(f"There is no rule for the operation {name!r} in {self.place()}. Give one (over=...), or use a method without rules, such as integrated-gradients.")
+        return self.barred(out, f"There is no rule for the operation {name!r} in {self.place()}. Give one (over=...), or use a method without rules, such as integrated-gradients.")
+
+    def barred(self, out: Any, why: str) -> Any:
+        """What has no rule is refused once it is used: a branch that leads nowhere harms nobody."""
+        for t in tensors((out,)):
+            if t.grad_fn is not None:
+                self.bars[t.grad_fn] = why
+        return out
 
     def apply(self, c: Call) -> Tensor:
         """Runs a call by the rule that is meant for it."""
@@ -381,22 +414,26 @@ class Mode(TorchFunctionMode):
         return self.apply(Folded(made, n))
 
 
-def _flat(args: Any) -> Iterator[Any]:
-    for a in args:
-        if isinstance(a, (tuple, list)):
-            yield from _flat(a)
-        else:
-            yield a
-
-
 def _adds(a: Any, name: str) -> bool:
     """Whether an argument of an additive operation is a constant that may be added."""
     if isinstance(a, Tensor):
-        return not a.requires_grad and a.is_floating_point()
-    return isinstance(a, (int, float)) and not isinstance(a, bool) and bool(a) and name in ("add", "sub", "rsub", "masked_fill", "where", "fill", "__setitem__")
+        return not a.requires_grad and a.dtype != torch.bool
+    if isinstance(a, (tuple, list)):
+        return any(isinstance(v, Tensor) and _adds(v, name) for v in a)
+    return isinstance(a, (int, float)) and not isinstance(a, bool) and bool(a) and name in NUMBERS
 
 
 def _zeroed(a: Any) -> Any:
     if isinstance(a, Tensor):
         return torch.zeros_like(a) if a.requires_grad else a
     return type(a)(_zeroed(v) for v in a) if type(a) in (tuple, list) else a
+
+
+def _whole(written: Tensor, amount: Tensor) -> tuple[Tensor, Tensor]:
+    """A tensor that was written on and a constant in it; if it is a view, both as what it is a view of sees them, where gradients arrive."""
+    base = written._base if written._is_view() else None
+    if base is None or not base.requires_grad:
+        return written, amount
+    memory = amount.new_zeros(written.untyped_storage().nbytes() // written.element_size())
+    memory.as_strided(written.size(), written.stride(), written.storage_offset()).copy_(amount)
+    return base, memory.as_strided(base.size(), base.stride(), base.storage_offset())
