@@ -5,7 +5,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-from PIL import Image
+from PIL import Image, ImageDraw
 
 import pellucid as pel
 from pellucid.core import catalogue
@@ -46,6 +46,18 @@ def main() -> None:
     if refused:
         lines += ["\n## Not on this network\n", *refused]
     PAGE.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    _sheet(sorted(PICTURES.glob("*.jpg"))).save(HERE / "images" / "gallery.jpg", quality=82, optimize=True)
+
+
+def _sheet(pictures: list[Path], across: int = 8, side: int = 132) -> Image.Image:
+    """All maps on one sheet, their names below."""
+    sheet = Image.new("RGB", (across * (side + 4), -(-len(pictures) // across) * (side + 20)), "white")
+    ink = ImageDraw.Draw(sheet)
+    for i, path in enumerate(pictures):
+        x, y = i % across * (side + 4), i // across * (side + 20)
+        sheet.paste(Image.open(path).resize((side, side)), (x, y))
+        ink.text((x + 1, y + side + 3), path.stem if len(path.stem) < 23 else path.stem[:20] + "...", fill="#1b1f24")
+    return sheet
 
 
 def _cell(model: pel.Model, name: str) -> str:
