@@ -10,8 +10,9 @@ import torch
 from torch import nn
 from torch.nn.utils import parametrizations
 
+from pellucid.core.direct import Direct
 from pellucid.core.errors import UsageError
-from pellucid.core.shadow import Direct, Shadow, Stop, fingerprint, unwrap
+from pellucid.core.shadow import Shadow, Stop, fingerprint, unwrap
 
 
 @pytest.fixture(autouse=True)

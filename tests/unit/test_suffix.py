@@ -9,9 +9,10 @@ import pytest
 import torch
 from torch import nn
 
+from pellucid.core.direct import Direct
 from pellucid.core.errors import UnknownName, UsageError
 from pellucid.core.places import Place
-from pellucid.core.shadow import Direct, Shadow, Stop, fingerprint
+from pellucid.core.shadow import Shadow, Stop, fingerprint
 from pellucid.core.suffix import FullRoad, SuffixRoad, Unfit
 from pellucid.core.tree import is_float, leaves, refill, shared, take
 

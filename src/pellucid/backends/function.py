@@ -1,11 +1,12 @@
 """Any callable on tensors as a model: values only, nothing is known of its inside."""
 
 import contextlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from ..core.card import Needs
 from ..core.model import Function, Model, Runner
+from ..core.tree import Tree
 
 
 class _Bare:
@@ -22,7 +23,7 @@ class _Bare:
     def open(self, layer: str) -> None:
         """A function has no inside to open."""
 
-    def lay(self, channels_last: bool) -> None:
+    def lay(self, channels_last: bool, named: Sequence[str] = ()) -> None:
         """A function has no weights to lay."""
 
 
@@ -35,5 +36,5 @@ class FunctionModel(Model):
         self.can = Needs.VALUE | Needs.GRADIENT if differentiable else Needs.VALUE
 
     @contextlib.contextmanager
-    def lease(self) -> Iterator[Runner]:
+    def lease(self, x: Tree | None = None, spend: Callable[[int], None] = lambda rows: None) -> Iterator[Runner]:
         yield _Bare(self.function)  # type: ignore[misc]

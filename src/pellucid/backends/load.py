@@ -15,7 +15,7 @@ from torch import nn
 
 from ..core.errors import ModelError, UnknownName, UsageError
 from ..core.model import Model
-from .wrap import wrap
+from .wrap import folding, wrap
 
 BUILT_IN: dict[str, tuple[str, str]] = {
     "efficientnet-lite0": ("pellucid.backends.efficientnet_lite:load", "EfficientNet-Lite0 on ImageNet, 4.7 M parameters, 1,000 classes (extra: demo)"),
@@ -27,11 +27,12 @@ def names() -> dict[str, str]:
     return {name: line for name, (_, line) in BUILT_IN.items()}
 
 
-def load(spec: str, weights: str | Path | None = None, trust: bool = False, **settings: Any) -> Model:
+def load(spec: str, weights: str | Path | None = None, trust: bool = False, fold: bool = False, **settings: Any) -> Model:
     """A model by name ("efficientnet-lite0") or by factory ("pkg.mod:factory", with `weights="x.safetensors"`).
 
     Weights are read from safetensors, or from a torch file with `weights_only=True`; a file that could run code is
     opened with `trust=True` only, and every explanation then says so.
+    `fold=True` folds BatchNorm into the layers before it: see `pel.wrap`.
     The factory's own module is imported and run, as Python always does.
     """
     if spec in BUILT_IN:
@@ -39,7 +40,7 @@ def load(spec: str, weights: str | Path | None = None, trust: bool = False, **se
             raise UsageError(f"{spec} brings its own weights; --weights goes with a factory, 'pkg.mod:factory'.")
         model: Model = _resolve(BUILT_IN[spec][0])()
         model.spec = spec
-        return model
+        return folding(model) if fold else model
     if ":" not in spec:
         raise UnknownName("model", spec, BUILT_IN, "Built-in names come from `pellucid list models`; your own is written 'pkg.mod:factory'.")
     made, trusted = _call(_resolve(spec), spec), ""
@@ -47,7 +48,7 @@ def load(spec: str, weights: str | Path | None = None, trust: bool = False, **se
         trusted = _fill(made, Path(weights), trust)
     if isinstance(made, nn.Module):
         made.eval()
-    model = wrap(made, name=settings.pop("name", spec.rpartition(":")[2]), **settings)
+    model = wrap(made, fold=fold, name=settings.pop("name", spec.rpartition(":")[2]), **settings)
     model.spec = spec
     if trusted:
         model.notes.append(trusted)

@@ -3,7 +3,7 @@
 import contextlib
 import threading
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import torch
@@ -11,10 +11,12 @@ from torch import Tensor, nn
 
 from ..core.card import Needs
 from ..core.chance import seeded
+from ..core.direct import Direct
 from ..core.errors import UsageError
+from ..core.folding import Pair, alike, find
 from ..core.hashing import hashed
 from ..core.model import STRANGERS, LayerInfo, Model, Preprocess, Runner, call_args, stranger
-from ..core.shadow import Direct, Shadow, pointer, version
+from ..core.shadow import Shadow, pointer, version
 from ..core.tree import Tree, each, has_rows, is_float, leaves
 
 
@@ -30,6 +32,9 @@ class TorchModel(Model):
         self._idle: list[Shadow] = []
         self._lock, self._direct = threading.Lock(), None
         self._layers: dict[Any, list[LayerInfo]] = {}
+        self._pairs: dict[Any, tuple[Pair, ...]] = {}
+        self.fold = False
+        """Whether BatchNorm is folded into the layers before it: faster, and no longer the user's arithmetic to the last bit."""
         self._digest: tuple[Any, str] | None = None
 
     @property
@@ -49,9 +54,11 @@ class TorchModel(Model):
         yield from self.module.buffers()
 
     @contextlib.contextmanager
-    def lease(self) -> Iterator[Runner]:
+    def lease(self, x: Tree | None = None, spend: Callable[[int], None] = lambda rows: None) -> Iterator[Runner]:
         runner = self._runner()
         try:
+            if self.fold and x is not None:
+                self._fold(runner, x, spend)
             if isinstance(runner, Direct):
                 with runner:
                     yield runner
@@ -82,6 +89,42 @@ class TorchModel(Model):
                 self.notes.append(f"the model itself was run, under a lock: {refused}")
                 return self._direct
 
+    def _fold(self, runner: Shadow | Direct, x: Tree, spend: Callable[[int], None]) -> None:
+        """Folds what can be; which pairs those are, two rows show once for each shape of the inputs."""
+        if isinstance(runner, Direct):
+            self._note("no BatchNorm was folded: the model cannot be copied")
+            return
+        key = _shape_key(x)
+        if key not in self._pairs:
+            runner.fold(())
+            self._pairs[key] = self._found(runner, x, spend)
+            many = sum(isinstance(m, nn.modules.batchnorm._BatchNorm) for m in runner.names.values())
+            self._note(f"{len(self._pairs[key])} of {many} BatchNorms were folded into the layers before them, as was asked: outputs keep six digits, gradients of networks with kinks fewer")
+        runner.fold(self._pairs[key])
+
+    def _note(self, text: str) -> None:
+        if text not in self.notes:
+            self.notes.append(text)
+
+    def _found(self, runner: Shadow, x: Tree, spend: Callable[[int], None]) -> tuple[Pair, ...]:
+        """The pairs that are one; none where the whole model then answers otherwise."""
+
+        def run(handler: Any) -> Any:
+            spend(1)
+            args, kwargs = call_args(_one_row(x))
+            with torch.inference_mode(False), torch.no_grad(), seeded(0, self.device, alone=self.training):
+                try:
+                    return runner.run(handler, args, kwargs)
+                except STRANGERS as e:
+                    raise stranger(self.name, x, e) from e
+
+        want: list[Any] = []
+        pairs = find(runner.names, lambda handler: want.append(run(handler)) or want[0])
+        if pairs:
+            runner.fold(pairs)
+            runner.lay(False)
+        return pairs if pairs and alike(run(None), want[0]) else ()
+
     def layers(self, x: Tree | None = None) -> list[LayerInfo]:
         if x is None:
             return [LayerInfo(n, type(m).__name__, None) for n, m in self.module.named_modules() if n]
@@ -91,9 +134,9 @@ class TorchModel(Model):
         return next((info.shape for info in self._seen_on(x) if not info.name), None)
 
     def _seen_on(self, x: Tree) -> list[LayerInfo]:
-        key = tuple((tuple(t.shape[1:]), t.dtype) if has_rows(t) else None for t in leaves(x))
+        key = _shape_key(x)
         if key not in self._layers:
-            self._layers[key] = self._seen(each(lambda t: t[:1] if has_rows(t) else t, x))
+            self._layers[key] = self._seen(_one_row(x))
         return self._layers[key]
 
     def _seen(self, x: Tree) -> list[LayerInfo]:
@@ -135,6 +178,14 @@ class TorchModel(Model):
         if self._digest is None or self._digest[0] != state:
             self._digest = (state, hashed(tensors))
         return self._digest[1]
+
+
+def _shape_key(x: Tree) -> Any:
+    return tuple((tuple(t.shape[1:]), t.dtype) if has_rows(t) else None for t in leaves(x))
+
+
+def _one_row(x: Tree) -> Tree:
+    return each(lambda t: t[:1] if has_rows(t) else t, x)
 
 
 def wrap_module(module: nn.Module, **settings: Any) -> TorchModel:

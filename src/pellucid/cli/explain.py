@@ -63,7 +63,7 @@ def _explain(args: argparse.Namespace, asked: dict[str, Any]) -> "Explanation":
     from ..core.target import Contrast
     from ..run.explain import explain
 
-    model = load(args.model, args.weights, args.trust)
+    model = load(args.model, args.weights, args.trust, args.fold)
     if model.preprocess is None:
         raise UsageError(f"Pictures need a model with preprocessing; {model.name} has none. Let the factory return pel.wrap(net, preprocess=..., labels=...).")
     target = args.target if args.against is None else Contrast(args.target, args.against)
@@ -126,7 +126,7 @@ def code(args: argparse.Namespace, e: "Explanation", asked: dict[str, Any]) -> s
     if isinstance(args.batch_size, str):
         given["batch_size"] = f"pel.Plan.parse({args.batch_size!r})"
     given |= {"evidence": repr(args.evidence), "seed": repr(args.seed)} | {k: repr(v) for k, v in asked.items()}
-    load = ", ".join([repr(args.model), *([f"weights={args.weights!r}"] if args.weights else []), *(["trust=True"] if args.trust else [])])
+    load = ", ".join([repr(args.model), *([f"weights={args.weights!r}"] if args.weights else []), *(["trust=True"] if args.trust else []), *(["fold=True"] if args.fold else [])])
     told = ", ".join(f"{k}={v}" for k, v in given.items())
     return f"import pellucid as pel\n\nmodel = pel.load({load})\npictures = {list(args.inputs)!r}\ne = pel.explain(\n    model, pictures, ids=pictures,\n    {told},\n)"
 

@@ -89,6 +89,7 @@ def _explain(sub: argparse.ArgumentParser) -> None:
     what.add_argument("--model", required=True, metavar="SPEC", help="a built-in name (`pellucid list models`) or your own pkg.mod:factory")
     what.add_argument("--weights", metavar="FILE", help="weights for your factory, .safetensors preferred")
     what.add_argument("--trust", action="store_true", help="allow a model file that can run code; the report says so")
+    what.add_argument("--fold", action="store_true", help="fold BatchNorm into the layers before it: a little faster, gradients move slightly; the report says so")
     what.add_argument("--target", metavar="T", type=_number_or_name, help="a class number or name (default: the model's own answer)")
     what.add_argument("--against", metavar="T", type=_number_or_name, help="explain --target rather than this class")
     what.add_argument("--at", metavar="LAYER", help='explain at a layer, e.g. "_blocks.10" or "_blocks.10 (input)" (default: the input)')

@@ -100,12 +100,13 @@ class Engine:
         self._suffix = self._held = None
         self._hold.close()
 
-    def _runner(self, channels_last: bool = False) -> Runner:
+    def _runner(self, channels_last: bool = False, named: tuple[str, ...] | None = None) -> Runner:
+        named = tuple(p.layer for p in (*self.places, self.read) if p is not None) if named is None else named
         if self.lender is not None:
-            return self.lender._runner(channels_last)
+            return self.lender._runner(channels_last, named)
         if self._held is None:
-            self._held = self._hold.enter_context(self.model.lease())
-        self._held.lay(channels_last)
+            self._held = self._hold.enter_context(self.model.lease(self.x, self._spend))
+        self._held.lay(channels_last, named)
         return self._held
 
     @contextlib.contextmanager
@@ -149,6 +150,7 @@ class Engine:
         suffix = self._suffix
         if parts is None or not self.places or suffix is None:
             return None
+        self._runner()  # laid out as it was when the prefix was recorded
         try:
             return self._guard(lambda: suffix(args, kwargs, parts[0], rows // self.fan))
         except Unfit as why:

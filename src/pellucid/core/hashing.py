@@ -14,5 +14,5 @@ def hashed(tensors: Iterable[Tensor]) -> str:
         h.update(f"{tuple(t.shape)} {t.dtype}".encode())
         if t.numel() and not t.is_quantized:
             dense = t if t.layout is torch.strided else t.to_dense()
-            h.update(dense.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy())
+            h.update(dense.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
     return h.hexdigest()[:16]

@@ -39,7 +39,7 @@ class Runner(Protocol):
 
     def open(self, layer_name: str) -> None: ...
 
-    def lay(self, channels_last: bool) -> None: ...
+    def lay(self, channels_last: bool, named: Sequence[str] = ()) -> None: ...
 
 
 @dataclass(frozen=True)
@@ -73,8 +73,8 @@ class Model:
         return f"Model({self.name!r}, {self.can})"
 
     @contextlib.contextmanager
-    def lease(self) -> Iterator[Runner]:
-        """A runner for this thread alone."""
+    def lease(self, x: Tree | None = None, spend: Callable[[int], None] = lambda rows: None) -> Iterator[Runner]:
+        """A runner for this thread alone. Where that takes a look at rows like those of `x`, `spend` is told how many were run."""
         raise NotImplementedError
         yield
 

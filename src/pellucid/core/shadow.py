@@ -3,18 +3,18 @@
 import copy
 import functools
 import pickle
-import threading
 import types
 from collections import OrderedDict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
-from ._loans import Loans, equal, version
+from ._loans import Loans, version
 from .errors import UsageError
+from .folding import Fold, Pair, checksum
 
 Handler = Callable[[nn.Module, tuple[Any, ...], dict[str, Any]], Any]
 Memo = dict[int, Any]
@@ -181,7 +181,6 @@ class _Copy:
         return memo
 
 
-@functools.cache
 def _copied_as_torch_does(kind: type[nn.Module]) -> bool:
     """Whether a class of modules leaves its copying to torch, which then can be done without taking every empty dictionary apart."""
     plain = kind.__reduce_ex__ is object.__reduce_ex__ and kind.__reduce__ is object.__reduce__ and not hasattr(kind, "__deepcopy__")
@@ -329,23 +328,42 @@ class Shadow:
         self.once: set[str] = set()
         self._print = fingerprint(module)
         self._loans = Loans(self.module)
-        self._last, self._weights = False, None
+        self._last = False
+        self._weights: list[tuple[dict[str, Any], str, Tensor, Tensor]] | None = None
+        self._folds, self._sums = list[Fold](), list[int]()
         for m in self.module.modules():
             # nn.Module's own slot for replacing a call, hooks included
             m._compiled_call_impl = functools.partial(self._call, m)
 
     def fresh(self, user_module: nn.Module) -> bool:
         """Whether the user's module still is what was shadowed."""
-        return self._print == fingerprint(user_module)
+        return self._print == fingerprint(user_module) and (not self._folds or self._sums == checksum(self._folds))
 
     def open(self, layer_name: str) -> None:
         """Makes PyTorch's fused encoders call their layers and parts, where one of them is asked for."""
-        for m in _fused_above(self.names, layer_name):
+        for m in fused_above(self.names, layer_name):
             if not m._forward_hooks:
-                _unfuse(m)
+                unfuse(m)
 
-    def lay(self, channels_last: bool) -> None:
-        """Has the weights of convolutions channels last, as copies of our own that are made once, or as the user has them."""
+    def fold(self, pairs: Iterable[Pair]) -> None:
+        """Which BatchNorms `lay` folds into the layers before them."""
+        if [f.pair for f in self._folds] != list(pairs):
+            self.lay(False, tuple(f.pair.norm for f in self._folds))
+            self._folds = [Fold(p, self.names[p.layer], self.names[p.norm]) for p in pairs]
+            self._sums = checksum(self._folds)
+
+    def lay(self, channels_last: bool, named: Sequence[str] = ()) -> None:
+        """Lays the weights for a pass: folded, but for pairs that a named layer parts, and channels last or as the user has them."""
+        turned = [f for f in self._folds if f.on is any(map(f.pair.parted_by, named))]
+        if turned:
+            self._align(False)
+            self._weights = None
+            for f in turned:
+                f.turn()
+        self._align(channels_last)
+
+    def _align(self, channels_last: bool) -> None:
+        """Has the weights of convolutions channels last, as copies of our own that are made once, or as they are."""
         if channels_last != self._last:
             self._last = channels_last
             self._weights = self._weights or list(_both_ways(self.module))
@@ -380,13 +398,14 @@ def _both_ways(module: nn.Module) -> Iterator[tuple[dict[str, Any], str, Tensor,
                     yield m._parameters, key, p, last[id(p)]
 
 
-def _fused_above(names: dict[str, nn.Module], layer: str) -> Iterator[nn.Module]:
+def fused_above(names: dict[str, nn.Module], layer: str) -> Iterator[nn.Module]:
+    """The encoders and encoder layers that hold a layer and might call it by a fused road."""
     for name, m in names.items():
         if isinstance(m, (nn.TransformerEncoder, nn.TransformerEncoderLayer)) and layer.startswith(f"{name}." if name else ""):
             yield m
 
 
-def _unfuse(module: nn.Module) -> Callable[[], None]:
+def unfuse(module: nn.Module) -> Callable[[], None]:
     """Makes an encoder call its layers on plain tensors, and a layer its parts; gives back what undoes it."""
     if isinstance(module, nn.TransformerEncoder):
         before = getattr(module, "use_nested_tensor", False)
@@ -397,97 +416,3 @@ def _unfuse(module: nn.Module) -> Callable[[], None]:
 
 def _nothing(*_: Any) -> None:
     """A hook that does nothing."""
-
-
-_TURN = threading.RLock()
-
-
-class Direct:
-    """Runs the user's own object where it cannot be shadowed: under a lock, and put back as it was after each pass."""
-
-    def __init__(self, module: nn.Module) -> None:
-        self.module = unwrap(module)
-        self.handler: Handler | None = None
-        self.names = dict(self.module.named_modules())
-        self.once: set[str] = set()
-        self._opened: set[str] = set()
-        self._thread: int | None = None
-
-    def __enter__(self) -> "Direct":
-        """Keeps other threads out for several passes."""
-        _TURN.acquire()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        _TURN.release()
-
-    def fresh(self, user_module: nn.Module) -> bool:
-        """Whether it is still the same object with the same layers."""
-        return unwrap(user_module) is self.module and self.names == dict(self.module.named_modules())
-
-    def lay(self, channels_last: bool) -> None:
-        """The user's weights stay as they lie."""
-
-    def open(self, layer_name: str) -> None:
-        """Remembers to close the fused road of the encoder layers above, during passes only."""
-        self._opened.add(layer_name)
-
-    def run(self, handler: Handler | None, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        """The model's output, each layer's call answered by `handler(layer, args, kwargs)`."""
-        with _TURN:
-            kept = _Kept(self.module)
-            self.handler, self._thread = handler, threading.get_ident()
-            try:
-                kept.prepare(self._call if handler else None, list({m: 0 for n in self._opened for m in _fused_above(self.names, n)}))
-                return self.module(*args, **kwargs)
-            finally:
-                self.handler = self._thread = None
-                kept.restore()
-
-    def _call(self, module: nn.Module, *args: Any, **kwargs: Any) -> Any:
-        handler = self.handler if threading.get_ident() == self._thread else None
-        return module._call_impl(*args, **kwargs) if handler is None else handler(module, args, kwargs)
-
-
-class _Kept:
-    """What a pass over the user's own object may change, and how to put it back."""
-
-    SLOT = "_compiled_call_impl"
-
-    def __init__(self, module: nn.Module) -> None:
-        self.modules = list(module.modules())
-        self.modes = [m.training for m in self.modules]
-        self.calls = [vars(m).get(self.SLOT) for m in self.modules]
-        self.asked = [(p, p.requires_grad) for p in module.parameters()]
-        self.undo: list[Callable[[], None]] = []
-        with torch.inference_mode(False), torch.no_grad():
-            self.buffers = [(m, k, b, b.clone()) for m in self.modules for k, b in m._buffers.items() if b is not None]
-
-    def prepare(self, call: Callable[..., Any] | None, fused: list[nn.Module]) -> None:
-        for p, _ in self.asked:
-            p.requires_grad_(False)
-        self.undo = [_unfuse(m) for m in fused]
-        if call is not None:
-            for m in self.modules:
-                vars(m)[self.SLOT] = functools.partial(call, m)
-
-    def restore(self) -> None:
-        for m, mode, call in zip(self.modules, self.modes, self.calls, strict=True):
-            vars(m).pop(self.SLOT, None)
-            if call is not None:
-                vars(m)[self.SLOT] = call
-            if m.training != mode:
-                m.training = mode
-        for p, asked in self.asked:
-            p.requires_grad_(asked)
-        for undo in self.undo:
-            undo()
-        self._restore_buffers()
-
-    def _restore_buffers(self) -> None:
-        with torch.no_grad():
-            for m, k, b, value in self.buffers:
-                if not equal(b, value):
-                    b.copy_(value)
-                if m._buffers[k] is not b and not isinstance(m, torch.jit.ScriptModule):
-                    m._buffers[k] = b
