@@ -193,6 +193,7 @@ class Engine:
         layouts = self._suffix is None and self.model.device.type != "mps" and Needs.MODULES in self.model.can and self._pictures() and self.model.has(nn.Conv2d)
         numel = max((t[0].numel() for t in leaves(self.x) if isinstance(t, Tensor) and t.ndim and len(t)), default=1)
         with self._care():
+            self._runner()  # made before the clock of the planner runs
             steps = self.model.planner.run(
                 key, n, work, numel=numel, layouts=layouts, device=self.model.device.type, fixed=self.fixed, replay=self.replay,
                 tick=lambda done: report(stage, done, n),
