@@ -1,7 +1,7 @@
 """One operation as it runs under rules: what a rule or a predicate may ask of it."""
 
 import functools
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -173,7 +173,7 @@ class Folded(Call):
 class Normed(Call):
     """A BatchNorm by itself: a fixed scale and shift."""
 
-    def __init__(self, mode: "Mode", f: Any, name: str, kind: str, args: Iterable[Any], kwargs: dict[str, Any], norm: Norm) -> None:
+    def __init__(self, mode: "Mode", f: Any, name: str, kind: str, args: Sequence[Any], kwargs: dict[str, Any], norm: Norm) -> None:
         super().__init__(mode, f, name, kind, (norm.x, *args[1:]) if args else (norm.x,), kwargs)
         self.norm = norm
 

@@ -1,7 +1,7 @@
 """The one primitive of all rules: an operation keeps its value, and what flows back through it is replaced."""
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import torch
@@ -93,14 +93,21 @@ def _blocks(whole: list[Tensor]) -> Iterable[Sequence[Tensor]]:
     return [whole]
 
 
-def tensors(*groups: Any) -> Iterator[Tensor]:
+def tensors(*groups: Any) -> list[Tensor]:
     """The tensors among arguments, in lists and tuples too."""
+    found: list[Tensor] = []
     for group in groups:
-        for a in group.values() if isinstance(group, dict) else group:
-            if isinstance(a, Tensor):
-                yield a
-            elif isinstance(a, (tuple, list)):
-                yield from tensors(a)
+        if group:
+            _gather(group.values() if type(group) is dict else group, found)
+    return found
+
+
+def _gather(values: Iterable[Any], found: list[Tensor]) -> None:
+    for a in values:
+        if isinstance(a, Tensor):
+            found.append(a)
+        elif isinstance(a, (tuple, list)):
+            _gather(a, found)
 
 
 def by_row(a: Tensor, b: Tensor, rows: int) -> tuple[Tensor, bool]:
