@@ -1,7 +1,7 @@
 """Any callable on tensors as a model: values only, nothing is known of its inside."""
 
 import contextlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from ..core.card import Needs
@@ -36,5 +36,5 @@ class FunctionModel(Model):
         self.can = Needs.VALUE | Needs.GRADIENT if differentiable else Needs.VALUE
 
     @contextlib.contextmanager
-    def lease(self, x: Tree | None = None, spend: Callable[[int], None] = lambda rows: None) -> Iterator[Runner]:
+    def lease(self, x: Tree | None = None) -> Iterator[Runner]:
         yield _Bare(self.function)  # type: ignore[misc]

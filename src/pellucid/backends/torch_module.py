@@ -3,7 +3,7 @@
 import contextlib
 import threading
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import torch
@@ -16,6 +16,7 @@ from ..core.errors import UsageError
 from ..core.folding import Pair, alike, find
 from ..core.hashing import hashed
 from ..core.model import STRANGERS, LayerInfo, Model, Preprocess, Runner, call_args, stranger
+from ..core.paying import pay
 from ..core.shadow import Shadow, pointer, version
 from ..core.tree import Tree, each, has_rows, is_float, leaves
 
@@ -54,11 +55,11 @@ class TorchModel(Model):
         yield from self.module.buffers()
 
     @contextlib.contextmanager
-    def lease(self, x: Tree | None = None, spend: Callable[[int], None] = lambda rows: None) -> Iterator[Runner]:
+    def lease(self, x: Tree | None = None) -> Iterator[Runner]:
         runner = self._runner()
         try:
             if self.fold and x is not None:
-                self._fold(runner, x, spend)
+                self._fold(runner, x)
             if isinstance(runner, Direct):
                 with runner:
                     yield runner
@@ -89,7 +90,7 @@ class TorchModel(Model):
                 self.notes.append(f"the model itself was run, under a lock: {refused}")
                 return self._direct
 
-    def _fold(self, runner: Shadow | Direct, x: Tree, spend: Callable[[int], None]) -> None:
+    def _fold(self, runner: Shadow | Direct, x: Tree) -> None:
         """Folds what can be; which pairs those are, two rows show once for each shape of the inputs."""
         if isinstance(runner, Direct):
             self._note("no BatchNorm was folded: the model cannot be copied")
@@ -97,7 +98,7 @@ class TorchModel(Model):
         key = _shape_key(x)
         if key not in self._pairs:
             runner.fold(())
-            self._pairs[key] = self._found(runner, x, spend)
+            self._pairs[key] = self._found(runner, x)
             many = sum(isinstance(m, nn.modules.batchnorm._BatchNorm) for m in runner.names.values())
             self._note(f"{len(self._pairs[key])} of {many} BatchNorms were folded into the layers before them, as was asked: outputs keep six digits, gradients of networks with kinks fewer")
         runner.fold(self._pairs[key])
@@ -106,17 +107,12 @@ class TorchModel(Model):
         if text not in self.notes:
             self.notes.append(text)
 
-    def _found(self, runner: Shadow, x: Tree, spend: Callable[[int], None]) -> tuple[Pair, ...]:
+    def _found(self, runner: Shadow, x: Tree) -> tuple[Pair, ...]:
         """The pairs that are one; none where the whole model then answers otherwise."""
 
         def run(handler: Any) -> Any:
-            spend(1)
-            args, kwargs = call_args(_one_row(x))
-            with torch.inference_mode(False), torch.no_grad(), seeded(0, self.device, alone=self.training):
-                try:
-                    return runner.run(handler, args, kwargs)
-                except STRANGERS as e:
-                    raise stranger(self.name, x, e) from e
+            with torch.inference_mode(False):
+                return self._run_one(runner, handler, x)
 
         want: list[Any] = []
         pairs = find(runner.names, lambda handler: want.append(run(handler)) or want[0])
@@ -136,7 +132,7 @@ class TorchModel(Model):
     def _seen_on(self, x: Tree) -> list[LayerInfo]:
         key = _shape_key(x)
         if key not in self._layers:
-            self._layers[key] = self._seen(_one_row(x))
+            self._layers[key] = self._seen(x)
         return self._layers[key]
 
     def _seen(self, x: Tree) -> list[LayerInfo]:
@@ -156,14 +152,19 @@ class TorchModel(Model):
                 calls[name] = calls.get(name, 0) + 1
                 return out
 
-            args, kwargs = call_args(x)
-            with torch.no_grad(), seeded(0, self.device, alone=self.training):
-                try:
-                    runner.run(note, args, kwargs)
-                except STRANGERS as e:
-                    raise stranger(self.name, x, e) from e
+            self._run_one(runner, note, x)
             kinds = {n: type(m).__name__ for n, m in runner.names.items()}
         return [LayerInfo(n, kinds[n], s, calls[n], parts[n]) for n, s in shapes.items()]
+
+    def _run_one(self, runner: Runner, handler: Any, x: Tree) -> Any:
+        """The first row alone, paid for by the question that is being answered."""
+        pay(1)
+        args, kwargs = call_args(_one_row(x))
+        with torch.no_grad(), seeded(0, self.device, alone=self.training):
+            try:
+                return runner.run(handler, args, kwargs)
+            except STRANGERS as e:
+                raise stranger(self.name, x, e) from e
 
     def layer_name(self, layer: Any) -> str | None:
         return next((n for n, m in self.module.named_modules() if m is layer), None)

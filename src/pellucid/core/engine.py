@@ -19,6 +19,7 @@ from .card import Needs
 from .chance import seeded
 from .errors import CannotComplete, ModelError, NotApplicable, PellucidError, UsageError
 from .model import STRANGERS, Model, Runner, arguments, call_args, stranger
+from .paying import paying
 from .places import Place
 from .planner import Plan, Step, scarce
 from .points import Points
@@ -105,7 +106,8 @@ class Engine:
         if self.lender is not None:
             return self.lender._runner(channels_last, named)
         if self._held is None:
-            self._held = self._hold.enter_context(self.model.lease(self.x, self._spend))
+            with paying(self.spend):
+                self._held = self._hold.enter_context(self.model.lease(self.x))
         self._held.lay(channels_last, named)
         return self._held
 
@@ -466,7 +468,8 @@ class Engine:
 
     # -- suffix ------------------------------------------------------------------------------------------------------
 
-    def _spend(self, rows: int) -> None:
+    def spend(self, rows: int) -> None:
+        """Rows that were run beside the sweeps."""
         self.count.forward += rows
 
     def _enter_suffix(self, n: int) -> None:
@@ -476,7 +479,7 @@ class Engine:
         args, kwargs = arguments(take(self.x, self.fan * torch.arange(self.size // self.fan)) if self.fan > 1 else self.x)
         try:
             with self._care():
-                self._suffix = self._guard(lambda: SuffixRoad(self._runner(), self.places[0], args, kwargs, self.read, self._spend))
+                self._suffix = self._guard(lambda: SuffixRoad(self._runner(), self.places[0], args, kwargs, self.read, self.spend))
         except (Unfit, ModelError, UsageError, MemoryError, RuntimeError) as why:
             if not isinstance(why, (Unfit, PellucidError)) and not scarce(why):
                 raise

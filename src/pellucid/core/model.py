@@ -73,8 +73,8 @@ class Model:
         return f"Model({self.name!r}, {self.can})"
 
     @contextlib.contextmanager
-    def lease(self, x: Tree | None = None, spend: Callable[[int], None] = lambda rows: None) -> Iterator[Runner]:
-        """A runner for this thread alone. Where that takes a look at rows like those of `x`, `spend` is told how many were run."""
+    def lease(self, x: Tree | None = None) -> Iterator[Runner]:
+        """A runner for this thread alone, for rows like those of `x`."""
         raise NotImplementedError
         yield
 

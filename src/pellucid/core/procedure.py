@@ -11,6 +11,7 @@ from .card import Card, Promise, check_parameters
 from .catalogue import name_of
 from .errors import CannotComplete, NotApplicable, PellucidError
 from .explanation import Cost, Explanation
+from .paying import paying
 from .planner import Plan
 from .provenance import describe
 from .question import Question, Samples
@@ -73,7 +74,8 @@ class Method(Procedure):
         q = q.fresh()
         try:
             many = isinstance(q.baseline, Samples) and self.card.baseline and not self.card.samples
-            found = self._averaged(q) if many else self.attribute(q)
+            with paying(q.engine.spend):
+                found = self._averaged(q) if many else self.attribute(q)
             self._verify(q, found)
             return self._explanation(q, found)
         finally:
