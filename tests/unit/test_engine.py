@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from models import Counting, Noisy, Reused, made, normal, smooth, subjects
+from models import Counting, Noisy, Residual, Reused, made, normal, smooth, subjects
 from pellucid.attribution import IntegratedGradients, Occlusion, Saliency, SmoothGrad
 from pellucid.backends import wrap
 from pellucid.core import engine
@@ -320,3 +320,22 @@ def test_the_answer_can_be_asked_on_after_a_replay():
     again = Saliency()(ask(wrap(made(Reused)), X, 1, batch_size=Plan.parse(e.cost.plan)))
     z = normal(7, 3, 5)
     torch.testing.assert_close(again.question.value(z), e.question.value(z))
+
+
+@pytest.mark.parametrize("batch_size", [3, None])
+def test_a_prefix_is_recorded_in_chunks(batch_size):
+    """No forward sees more rows than a chunk has, however many rows are asked about, and the prefix is still used."""
+    net = Counting(made(Residual), most=5)
+    x = normal(23, 2, 6, 6)
+    q = ask(wrap(net), x, 1, at="inner.b", batch_size=batch_size)
+    z = q.point * torch.linspace(0.5, 1.5, 14, dtype=torch.float64).reshape(14, 1, 1, 1, 1)
+    got = q.value(z)
+    assert q.engine._suffix is not None
+    assert q.engine._suffix.rows == 23
+    assert not q.engine.notes
+    assert max(net.tally.sizes) <= 5
+    want = ask(wrap(made(Residual)), x, 1, at="b", batch_size=8)
+    want.engine._whole = True
+    torch.testing.assert_close(got, want.value(z))
+    q.close()
+    want.close()

@@ -11,9 +11,10 @@ from torch import nn
 
 from pellucid.core.direct import Direct
 from pellucid.core.errors import UnknownName, UsageError
+from pellucid.core.full import FullRoad, Unfit
 from pellucid.core.places import Place
 from pellucid.core.shadow import Shadow, Stop, fingerprint
-from pellucid.core.suffix import FullRoad, SuffixRoad, Unfit
+from pellucid.core.suffix import SuffixRoad
 from pellucid.core.tree import is_float, leaves, refill, shared, take
 
 
@@ -335,6 +336,10 @@ def test_roads_agree_with_hooks(kind, place):
     roads = {"full": lambda: full(few, {}, (z,))}
     suffix = SuffixRoad(shadow, place, args, {})
     roads["suffix"] = lambda: suffix(few, {}, z, rows)
+    chunks = SuffixRoad(shadow, place, take(args, torch.arange(1)), {})
+    chunks.extend(take(args, torch.arange(1, 3)), {})
+    chunks.settle()
+    roads["recorded in chunks"] = lambda: chunks(few, {}, z, rows)
     for name, road in roads.items():
         for _ in range(2):
             got = road()
@@ -405,6 +410,12 @@ def test_unused_cached_values_are_dropped():
     kept = {n.module: leaves(n.out)[0].numel() for n in road.root.kids[0].kids if n is not road.at}
     sizes = {next(k for k, m in road.shadow.names.items() if m is module): n for module, n in kept.items()}
     assert sizes == {"stem": 300, "conv1": 0, "bn1": 0, "relu": 0}
+    assert leaves(road.at.out)[0].numel() == 0
+    for _ in range(2):
+        road.extend(args, {})
+    road.settle()
+    assert road.rows == 9
+    assert [leaves(n.out)[0].numel() for n in road.root.kids[0].kids if n is not road.at] == [900, 0, 0, 0]
 
 
 def test_one_recorded_row_serves_many():
@@ -600,6 +611,13 @@ def test_suffix_refuses_what_it_would_get_wrong(below):
 def test_suffix_refuses_a_batch_size_kept_in_a_number(n):
     with pytest.raises(Unfit):
         SuffixRoad(Shadow(Stateful()), Place("a"), (torch.randn(n, 4),), {})
+
+
+def test_suffix_notices_another_branch_in_a_later_chunk():
+    net, args = made("branch")
+    road = SuffixRoad(Shadow(net), Place("b"), args, {})
+    with pytest.raises(Unfit):
+        road.extend((-args[0],), {})
 
 
 def test_suffix_notices_another_branch_when_it_is_called():

@@ -18,6 +18,7 @@ from ._ledger import Account
 from .card import Needs
 from .chance import seeded
 from .errors import CannotComplete, ModelError, NotApplicable, PellucidError, UsageError
+from .full import FullRoad, Unfit
 from .model import STRANGERS, Model, Runner, arguments, call_args, stranger
 from .paying import paying
 from .places import Place
@@ -26,12 +27,13 @@ from .points import Points
 from .progress import report
 from .rows import equal_groups, row_keys
 from .rules import Mode, Rules
-from .suffix import FullRoad, SuffixRoad, Unfit
+from .suffix import SuffixRoad
 from .target import Target, read_tensor
 from .tree import Tree, is_float, leaves, map_leaves, refill, rows_of, take
 
 SUFFIX_PAYS = 10
 """Rows beyond those that are recorded from which recording a prefix (two to four whole rows of work more) is worth it."""
+RECORDED = 4  # rows on which a recorded prefix is tried out; the others follow in chunks
 REMEMBERED = 200_000
 """Values kept, so that a row which was asked once is not asked again."""
 
@@ -192,7 +194,7 @@ class Engine:
     def _sweep(self, stage: str, n: int, work: Callable[[int, int, Step], None], grad: bool) -> None:
         shapes = tuple(tuple(t.shape[1:]) for t in leaves(self.x) if isinstance(t, Tensor) and t.ndim)
         key = (shapes, self.model.dtype, tuple(map(str, self.places)), str(self.read), grad, self._suffix is not None, self.rules is not None)
-        layouts = self._suffix is None and self.model.device.type != "mps" and Needs.MODULES in self.model.can and self._pictures() and self.model.has(nn.Conv2d)
+        layouts = stage != "layer" and self._suffix is None and self.model.device.type != "mps" and Needs.MODULES in self.model.can and self._pictures() and self.model.has(nn.Conv2d)
         numel = max((t[0].numel() for t in leaves(self.x) if isinstance(t, Tensor) and t.ndim and len(t)), default=1)
         with self._care():
             self._runner()  # made before the clock of the planner runs
@@ -476,10 +478,14 @@ class Engine:
         """Records what lies below the layer once, where that pays; the whole forward is the road where it does not fit."""
         if self._suffix is not None or self._whole or len(self.places) != 1 or (n - self.size) // self.fan < SUFFIX_PAYS or self.model.training:
             return
-        args, kwargs = arguments(take(self.x, self.fan * torch.arange(self.size // self.fan)) if self.fan > 1 else self.x)
+        rows = self.size // self.fan
+        some = lambda i, j: arguments(take(self.x, self.fan * torch.arange(i, j)))  # noqa: E731
         try:
             with self._care():
-                self._suffix = self._guard(lambda: SuffixRoad(self._runner(), self.places[0], args, kwargs, self.read, self.spend))
+                suffix = self._guard(lambda: SuffixRoad(self._runner(), self.places[0], *some(0, min(rows, RECORDED)), self.read, self.spend))
+            if rows > RECORDED:
+                self._sweep("layer", rows - RECORDED, lambda i, j, step: self._guard(lambda: suffix.extend(*some(RECORDED + i, RECORDED + j))), grad=False)
+            self._suffix = suffix.settle()
         except (Unfit, ModelError, UsageError, MemoryError, RuntimeError) as why:
             if not isinstance(why, (Unfit, PellucidError)) and not scarce(why):
                 raise

@@ -1,7 +1,6 @@
-"""Roads through a model with a layer's value replaced: the whole forward, or only what lies above the layer."""
+"""Only what lies above a layer: the values below are recorded once, and answered from then on."""
 
-import contextlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
@@ -9,207 +8,11 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from .errors import UsageError
+from .full import Args, FullRoad, Kwargs, Unfit, forward, index_of, or_unfit, unmet, value_at, with_value
 from .model import Runner
 from .places import Place
-from .shadow import Handler, Stop
-from .tree import Shared, is_float, leaves, refill, rows_of, take, unshare
-
-Args = tuple[Any, ...]
-Kwargs = Mapping[str, Any]
-
-MISFITS = (RuntimeError, ValueError, TypeError, LookupError, AttributeError, AssertionError)
-"""What a forward raises when it meets cached values it did not expect."""
-
-
-class Unfit(RuntimeError):
-    """What lies above the layer cannot be run alone here; the whole forward can."""
-
-
-@contextlib.contextmanager
-def _or_unfit() -> Iterator[None]:
-    """What goes wrong on rows or cached values that the caller never gave is no fault of the caller's."""
-    try:
-        yield
-    except torch.OutOfMemoryError:
-        raise
-    except MISFITS as e:
-        raise Unfit(str(e)) from e
-
-
-def _forward(runner: Runner, handler: Handler, args: Args, kwargs: Kwargs) -> tuple[Any, bool]:
-    """(output, whether the pass came to its end)."""
-    if any(isinstance(leaf, Shared) for leaf in leaves((args, dict(kwargs)))):
-        args, kwargs = unshare((args, dict(kwargs)))
-    try:
-        return runner.run(handler, args, dict(kwargs)), True
-    except Stop:
-        return None, False
-
-
-# ---------------------------------------------------------------- reading and replacing one tensor of a tree
-
-
-def _index(tree: Any, place: Place) -> int:
-    """Which leaf of a layer's inputs or outputs the place means."""
-    floats = [i for i, leaf in enumerate(leaves(tree)) if is_float(leaf)]
-    part = place.part or 0
-    if part >= len(floats):
-        have = f"{len(floats)} floating-point tensor{'' if len(floats) == 1 else 's'}"
-        raise UsageError(f"Layer {place.layer!r} has {have} on its {place.side} side; part {part} was asked for. Name another part or layer.")
-    return floats[part]
-
-
-def _get(tree: Any, place: Place) -> Tensor:
-    return leaves(tree)[_index(tree, place)]
-
-
-def _put(tree: Any, place: Place, z: Tensor) -> Any:
-    """The tree with that one leaf replaced by a copy of `z`: the layers above may write in place, and `z` is the caller's."""
-    values = leaves(tree)
-    values[_index(tree, place)] = z.clone()
-    return refill(tree, values)
-
-
-# ---------------------------------------------------------------- one pass, watched
-
-
-class _Pass:
-    """One forward pass that meets some places: counts their layers' calls and hands values to `meet(i, value)`.
-
-    `meet` answers with the value to go on with, or None to leave it; it may raise Stop.
-    """
-
-    def __init__(self, runner: Runner, places: tuple[Place, ...], meet: Any) -> None:
-        self.runner, self.places, self.meet = runner, places, meet
-        self.modules = [runner.names[p.layer] for p in places]
-        self.counts = dict.fromkeys(map(id, self.modules), 0)
-        self.met: set[int] = set()
-
-    def __call__(self, module: nn.Module, args: Args, kwargs: dict[str, Any]) -> Any:
-        if id(module) not in self.counts:
-            return module._call_impl(*args, **kwargs)
-        call = self.counts[id(module)]
-        self.counts[id(module)] += 1
-        here = [i for i, (p, m) in enumerate(zip(self.places, self.modules, strict=True)) if m is module and (p.call or 0) == call]
-        args, kwargs = self._side("input", here, (args, kwargs))
-        return self._side("output", here, module._call_impl(*args, **kwargs))
-
-    def _side(self, side: str, here: list[int], tree: Any) -> Any:
-        for i in here:
-            if self.places[i].side == side:
-                self.met.add(i)
-                z = self.meet(i, _get(tree, self.places[i]))
-                tree = tree if z is None else _put(tree, self.places[i], z)
-        return tree
-
-    def go(self, args: Args, kwargs: Kwargs) -> Any:
-        out, ended = _forward(self.runner, self, args, kwargs)
-        if ended:
-            self._judge()
-        return out
-
-    def _judge(self) -> None:
-        """After a whole pass: every place was met, and none without a number means one of several calls."""
-        for i, (place, module) in enumerate(zip(self.places, self.modules, strict=True)):
-            calls = self.counts[id(module)]
-            if calls > 1 and place.call is None:
-                raise UsageError(_which(place, calls))
-            if i not in self.met:
-                raise UsageError(_unmet(place, calls))
-        self.runner.once.update(p.layer for p in self.places if p.call is None)
-
-
-def _which(place: Place, calls: int) -> str:
-    named = [repr(str(Place(place.layer, call=c))) for c in range(min(calls, 3))]
-    few = " or ".join(named) if calls <= 3 else f"{', '.join(named)} ... or {str(Place(place.layer, call=calls - 1))!r}"
-    return f"layer {place.layer} is called {calls} times in the forward pass; say which: {few}"
-
-
-def _unmet(place: Place, calls: int) -> str:
-    if not calls:
-        return f"layer {place.layer} is never called in this forward pass, so it has no value; choose a layer that is used."
-    return f"layer {place.layer} is called {calls} times in the forward pass, counted from 0; there is no call {place.call}."
-
-
-# ---------------------------------------------------------------- the whole forward
-
-
-class FullRoad:
-    """The model's output (or the value at `read`) when the values at `places` are replaced, by a whole forward pass."""
-
-    def __init__(self, shadow: Runner, places: tuple[Place, ...], read: Place | None = None) -> None:
-        self.shadow, self.places, self.read = shadow, tuple(places), read
-        for place in self._all():
-            shadow.open(place.layer)
-
-    def _all(self) -> tuple[Place, ...]:
-        return self.places if self.read is None else (*self.places, self.read)
-
-    def _may_stop(self) -> bool:
-        """A pass may end early once one whole pass has shown that unnumbered places are called once."""
-        return all(p.call is not None or p.layer in self.shadow.once for p in self._all())
-
-    def __call__(self, args: Args, kwargs: Kwargs, z: tuple[Tensor, ...]) -> Any:
-        if len(z) != len(self.places):
-            raise UsageError(f"A road with {len(self.places)} places needs as many values; got {len(z)}.")
-        box: list[Tensor] = []
-        stop = self._may_stop()
-
-        def meet(i: int, value: Tensor) -> Tensor | None:
-            if i < len(z):
-                return z[i]
-            box.append(value if stop else value.clone())
-            if stop:
-                raise Stop
-            return None
-
-        out = _Pass(self.shadow, self._all(), meet).go(args, kwargs)
-        return out if self.read is None else (box[0],)
-
-    def tap(self, args: Args, kwargs: Kwargs) -> tuple[tuple[Tensor, ...], Any]:
-        """One forward that gives the values at the places as leaves and the output (or what is read) computed from them."""
-        points: dict[int, Tensor] = {}
-
-        def meet(i: int, value: Tensor) -> Tensor:
-            points[i] = value.detach().clone().requires_grad_()
-            return points[i]
-
-        return self._tapped(args, kwargs, points, meet)
-
-    def _tapped(self, args: Args, kwargs: Kwargs, points: dict[int, Tensor], meet: Any) -> tuple[tuple[Tensor, ...], Any]:
-        box: list[Tensor] = []
-
-        def either(i: int, value: Tensor) -> Tensor | None:
-            if i < len(self.places):
-                return meet(i, value)
-            box.append(value.clone())
-            if self._may_stop() and len(points) == len(self.places):
-                raise Stop
-            return None
-
-        with torch.inference_mode(False), torch.enable_grad():
-            out = _Pass(self.shadow, self._all(), either).go(args, kwargs)
-        return tuple(points[i] for i in range(len(self.places))), out if self.read is None else (box[0],)
-
-    def passed(self, args: Args, kwargs: Kwargs) -> tuple[tuple[Tensor, ...], Any]:
-        """The values at the places and the output (or what is read), from one forward without gradients."""
-        found: dict[int, Tensor] = {}
-        out = _Pass(self.shadow, self._all(), lambda i, value: found.update({i: value.detach().clone()})).go(args, kwargs)
-        return tuple(found[i] for i in range(len(self.places))), out if self.read is None else (found[len(self.places)],)
-
-    def points(self, args: Args, kwargs: Kwargs) -> tuple[Tensor, ...]:
-        """The values at the places; the forward stops after the last of them."""
-        found: dict[int, Tensor] = {}
-        stop = self._may_stop()
-
-        def meet(i: int, value: Tensor) -> None:
-            found[i] = value.detach().clone()
-            if stop and len(found) == len(self.places):
-                raise Stop
-
-        _Pass(self.shadow, self.places, meet).go(args, kwargs)
-        return tuple(found[i] for i in range(len(self.places)))
-
+from .shadow import Stop
+from .tree import is_float, leaves, refill, rows_of, take
 
 # ---------------------------------------------------------------- recording what lies below
 
@@ -217,7 +20,7 @@ class FullRoad:
 class _Node:
     """One call of a layer. `out` stays None while it is unfinished: its own code runs again when the rest is replayed."""
 
-    __slots__ = ("axes", "call", "kids", "module", "out", "used")
+    __slots__ = ("axes", "call", "kids", "module", "more", "out", "used")
 
     def __init__(self, module: nn.Module, call: int = 0) -> None:
         self.module, self.call = module, call
@@ -225,6 +28,18 @@ class _Node:
         self.kids: list[_Node] = []
         self.axes: list[tuple[int, int] | None] = []
         self.used: list[bool] = []
+        self.more: list[list[Any]] = []
+
+    def add(self, out: Any) -> None:
+        """Keeps what later rows gave, as far as it is read and belongs to rows."""
+        values = zip(leaves(out), self.axes, self.used, strict=True)
+        self.more.append([v if used and axis is not None else None for v, axis, used in values])
+
+    def join(self) -> None:
+        """One value for all rows, in their order."""
+        columns = zip(leaves(self.out), self.axes, *self.more, strict=True)
+        self.out = refill(self.out, [v if axis is None or not rest or rest[0] is None else torch.cat([v, *rest], axis[0]) for v, axis, *rest in columns])
+        self.more = []
 
 
 class _Recording:
@@ -235,9 +50,9 @@ class _Recording:
         self.counts: dict[int, int] = {}
         self.root = self.at = _Node(runner.module)
         self.stack = [self.root]
-        _forward(runner, self._call, args, kwargs)
+        forward(runner, self._call, args, kwargs)
         if self.at is self.root:
-            raise UsageError(_unmet(place, self.counts.get(id(self.module), 0)))
+            raise UsageError(unmet(place, self.counts.get(id(self.module), 0)))
 
     def _call(self, module: nn.Module, args: Args, kwargs: dict[str, Any]) -> Any:
         node = _Node(module, self.counts.get(id(module), 0))
@@ -358,9 +173,9 @@ class _Replay:
         if self.road.read is None:
             self.road.shadow.handler = None  # all that follows is a plain call
         if place.side == "output":
-            values = [_rows(v, a, self.rows) for v, a in zip(leaves(node.out), node.axes, strict=True)]
-            return self._look("output", node.module, node.call, _put(refill(node.out, values), place, self.z))
-        args, kwargs = _put((args, kwargs), place, self.z)
+            values = [_rows(v, a, self.rows) if used else v for v, a, used in zip(leaves(node.out), node.axes, node.used, strict=True)]
+            return self._look("output", node.module, node.call, with_value(refill(node.out, values), place, self.z))
+        args, kwargs = with_value((args, kwargs), place, self.z)
         return self._run(node.module, node.call, args, kwargs)
 
     def _live(self, module: nn.Module, args: Args, kwargs: dict[str, Any]) -> Any:
@@ -376,7 +191,7 @@ class _Replay:
     def _look(self, side: str, module: nn.Module, call: int, tree: Any) -> Any:
         read = self.road.read
         if read is not None and module is self.road.reader and side == read.side and call == (read.call or 0):
-            self.read = _get(tree, read)
+            self.read = value_at(tree, read)
             raise Stop
         return tree
 
@@ -398,14 +213,15 @@ class SuffixRoad:
         self.reads_before = recorded.counts.get(id(self.reader), 0)
         self.rows = self._count(recorded)
         self._check(inputs)
+        self._forget_place()
 
     def __call__(self, args_for_rows: Args, kwargs_for_rows: Kwargs, z: Tensor | tuple[Tensor, ...], rows: Tensor) -> Any:
         """`args_for_rows`: the inputs of those rows, which code between the layers may read; an expanded view will do."""
         return self._run(_Replay(self, z[0] if isinstance(z, tuple) else z, rows), args_for_rows, kwargs_for_rows)
 
     def _run(self, replay: _Replay, args: Args, kwargs: Kwargs) -> Any:
-        with _or_unfit():
-            out, _ = _forward(self.shadow, replay, args, kwargs)
+        with or_unfit():
+            out, _ = forward(self.shadow, replay, args, kwargs)
         if not replay.arrived or (self.read is not None and replay.read is None):
             raise Unfit("the value that is read does not come after the place")
         return out if self.read is None else (replay.read,)
@@ -416,7 +232,7 @@ class SuffixRoad:
     def _record(self, inputs: Any) -> _Recording:
         """Records the rows themselves, and one and two rows beside them to learn which axis of each value is the batch."""
         whole = self._prefix(inputs)
-        with _or_unfit():
+        with or_unfit():
             one, two = (self._prefix(take(inputs, torch.zeros(n, dtype=torch.long))) for n in (1, 2))
         lists = [r.nodes() for r in (one, two, whole)]
         if not [n.module for n in lists[0]] == [n.module for n in lists[1]] == [n.module for n in lists[2]]:
@@ -427,17 +243,44 @@ class SuffixRoad:
                 node.used = [True] * len(node.axes)
         return whole
 
+    @torch.no_grad()
+    def extend(self, args: Args, kwargs: Kwargs) -> None:
+        """Records further rows, of which only what is read above is kept; `settle` comes after the last."""
+        with or_unfit():
+            recorded = self._prefix((args, dict(kwargs)))
+        mine, theirs = list(_walk(self.root)), recorded.nodes()
+        if [n.module for n in mine] != [n.module for n in theirs]:
+            raise Unfit("the calls differ between rows")
+        self.rows += self._count(recorded)
+        for node, other in zip(mine, theirs, strict=True):
+            if node.out is not None:
+                node.add(other.out)
+
+    def settle(self) -> "SuffixRoad":
+        """The road, once all rows are recorded."""
+        for node in _walk(self.root):
+            if node.out is not None:
+                node.join()
+        return self
+
     def _prefix(self, inputs: Any) -> _Recording:
         self.spend(rows_of(inputs) or 0)
         return _Recording(self.shadow, self.place, *inputs)
 
     def _count(self, recorded: _Recording) -> int:
         """How many rows were recorded, by the batch axis of the layer's value."""
-        i = _index(recorded.at.out, self.place)
-        axis = recorded.at.axes[i]
+        i = index_of(recorded.at.out, self.place)
+        axis = self.at.axes[i]
         if axis is None:
             raise Unfit("the layer's value has no batch axis")
         return leaves(recorded.at.out)[i].shape[axis[0]] // axis[1]
+
+    def _forget_place(self) -> None:
+        """The place's own value is given by whoever asks."""
+        i = index_of(self.at.out, self.place)
+        self.at.used = [self.place.side == "output" and k != i for k in range(len(self.at.used))]
+        values = zip(leaves(self.at.out), self.at.used, strict=True)
+        self.at.out = refill(self.at.out, [v if used or not isinstance(v, Tensor) else v.new_empty(0) for v, used in values])
 
     # -- checking
 
@@ -458,7 +301,7 @@ class SuffixRoad:
         _compare(self(args, kwargs, z, rows), want)  # by the road taken from now on
 
     def _perturbed(self, rows: Tensor) -> Tensor:
-        i = _index(self.at.out, self.place)
+        i = index_of(self.at.out, self.place)
         z = _rows(leaves(self.at.out)[i], self.at.axes[i], rows)
         noise = torch.randn(z.shape, generator=torch.Generator().manual_seed(0))
         return z * (1 + 0.1 * noise.to(z))
