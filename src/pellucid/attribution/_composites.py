@@ -50,6 +50,8 @@ TO_ZEROS = frozenset(["w-square", "flat", "z-box"])
 COMPOSITES: dict[str, dict[str, str]] = {
     "lrp-0": {"weights": "lrp-0"},
     "epsilon": {"weights": "epsilon"},
+    "gamma": {"weights": "gamma"},
+    "z-plus": {"weights": "z-plus"},
     "epsilon-plus": {"weights": "z-plus", "linear": "epsilon"},
     "epsilon-plus-flat": {FIRST: "flat", "weights": "z-plus", "linear": "epsilon"},
     "epsilon-gamma-box": {FIRST: "z-box", "weights": "gamma", "linear": "epsilon"},

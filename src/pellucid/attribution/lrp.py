@@ -27,7 +27,7 @@ class LRP(Method):
     card = Card(title="Layer-wise relevance propagation", paper="doi:10.1371/journal.pone.0130140",
                 needs=Needs.GRADIENT | Needs.MODULES, promises=Promise.LINEAR | Promise.SYMMETRIC, cost="1 forward and 1 backward row")
     composite: str = param("epsilon-plus", "which rule acts where",
-                           choices=("lrp-0", "epsilon", "epsilon-plus", "epsilon-plus-flat", "epsilon-gamma-box", "alpha2-beta1", "alpha2-beta1-flat"))
+                           choices=("lrp-0", "epsilon", "gamma", "z-plus", "epsilon-plus", "epsilon-plus-flat", "epsilon-gamma-box", "alpha2-beta1", "alpha2-beta1-flat"))
     epsilon: float = param(1e-6, "damping of the epsilon rule", ge=0, unit="outputs of an operation")
     gamma: float = param(0.25, "how much more the gamma rule favours what agrees with the output", ge=0)
     alpha: float = param(2.0, "weight of the positive in the alpha-beta rule; beta is one less", ge=1)
