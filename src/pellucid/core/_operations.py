@@ -21,6 +21,7 @@ _WORDS = {
         contiguous clone alias to _to_copy float double half bfloat16 cpu cuda type type_as positive as_tensor real conj conj_physical resolve_conj detach requires_grad
         index index_select gather take take_along_dim select slice narrow __getitem__ __setitem__ roll flip fliplr flipud rot90 tril triu diagonal diag diag_embed unfold fold im2col col2im
         pad constant_pad_nd reflection_pad1d reflection_pad2d reflection_pad3d replication_pad1d replication_pad2d replication_pad3d pixel_shuffle pixel_unshuffle channel_shuffle
+        _pack_padded_sequence _pad_packed_sequence
         avg_pool1d avg_pool2d avg_pool3d adaptive_avg_pool1d adaptive_avg_pool2d adaptive_avg_pool3d _adaptive_avg_pool2d _adaptive_avg_pool3d max_unpool1d max_unpool2d max_unpool3d
         interpolate upsample upsample_nearest1d upsample_nearest2d upsample_nearest3d upsample_linear1d upsample_bilinear2d upsample_trilinear3d upsample_bicubic2d
         _upsample_nearest_exact1d _upsample_nearest_exact2d _upsample_nearest_exact3d _upsample_bilinear2d_aa _upsample_bicubic2d_aa grid_sample grid_sampler

@@ -67,7 +67,7 @@ def _reduced(losses: Tensor, reduction: int) -> Tensor:
 def _cross_entropy(x: Tensor, target: Tensor, weight: Tensor | None = None, reduction: int = 1, ignore_index: int = -100, label_smoothing: float = 0.0) -> Tensor:
     if target.is_floating_point() or label_smoothing:
         raise NotApplicable("A rule needs cross_entropy with classes as numbers and without label_smoothing. Write the target as -(p * log_softmax(outputs)).sum(1).")
-    return torch.ops.aten.nll_loss_nd(x.log_softmax(int(x.ndim > 1)), target, weight, reduction, ignore_index)  # type: ignore[no-any-return]
+    return torch.ops.aten.nll_loss_nd(x.log_softmax(int(x.ndim > 1)), target, weight, reduction, ignore_index)
 
 
 def _with_logits(x: Tensor, target: Tensor, weight: Tensor | None = None, pos_weight: Tensor | None = None, reduction: int = 1) -> Tensor:

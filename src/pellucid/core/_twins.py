@@ -93,7 +93,7 @@ def _blind(mask: Tensor) -> Tensor:
 
 def _recurrent(cell: Cell) -> Callable[..., tuple[Tensor, ...]]:
     def twin(x: Tensor, *args: Any) -> tuple[Tensor, ...]:
-        packed = args[0] if isinstance(args[3], (tuple, list)) else None
+        packed = args[0] if isinstance(args[2], (tuple, list)) else None
         hx, weights, bias, layers, dropout, train, both, *batch_first = args if packed is None else args[1:]
         if train and dropout:
             raise NotApplicable("A rule needs a recurrent network without dropout. Put the model in eval mode.")
@@ -208,8 +208,8 @@ def _norm(x: Tensor, ord: Any = 2, dim: Any = None, keepdim: bool = False, *_: A
 
 def _logsumexp(x: Tensor, dim: Any, keepdim: bool = False) -> Tensor:
     axes = sorted(d % x.ndim for d in ((dim,) if isinstance(dim, int) else dim))
-    x = x.movedim(axes, list(range(-len(axes), 0))).flatten(-len(axes))
-    out = (x - x.log_softmax(-1)).mean(-1)
+    terms = x.movedim(axes, list(range(-len(axes), 0))).flatten(-len(axes))
+    out = (terms - terms.log_softmax(-1)).mean(-1)
     return out.reshape([1 if i in axes else n for i, n in enumerate(x.shape)]) if keepdim else out
 
 
