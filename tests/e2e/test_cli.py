@@ -162,7 +162,7 @@ def test_interrupted_it_keeps_the_results_of_the_last_run(capsys: pytest.Capture
 
 @pytest.mark.slow
 def test_the_main_job(tmp_path: Path) -> None:
-    argv = [sys.executable, "-m", "pellucid.cli", "explain", "sample:coffee", "--model", "efficientnet-lite0", "--json", "--gate", "doubtful", "--out", str(tmp_path / "out")]
+    argv = [sys.executable, "-m", "pellucid", "explain", "sample:coffee", "--model", "efficientnet-lite0", "--json", "--gate", "doubtful", "--out", str(tmp_path / "out")]
     done = subprocess.run(argv, capture_output=True, text=True, timeout=600)
     assert done.returncode == 0, done.stderr
     told = json.loads(done.stdout)
@@ -178,7 +178,7 @@ def test_the_main_job(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_another_photo_another_method_another_class(tmp_path: Path) -> None:
-    argv = [sys.executable, "-m", "pellucid.cli", "explain", "sample:chelsea", "--model", "efficientnet-lite0", "--target", "tabby", "--method", "grad-cam", "--out", str(tmp_path / "out")]
+    argv = [sys.executable, "-m", "pellucid", "explain", "sample:chelsea", "--model", "efficientnet-lite0", "--target", "tabby", "--method", "grad-cam", "--out", str(tmp_path / "out")]
     done = subprocess.run(argv, capture_output=True, text=True, timeout=600)
     assert done.returncode == 0, done.stderr
     assert "of tabby (281)" in done.stdout

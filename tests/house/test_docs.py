@@ -74,7 +74,7 @@ def test_a_package_of_yours_joins_the_catalogue(workplace: Path) -> None:
     (installed / "entry_points.txt").write_text("[pellucid.procedures]\nacme = acme.explanations\n", encoding="utf-8")
     assert "acme = \"acme.explanations\"" in page
     for words in (["show", "midpoint-gradient"], ["doctor", "acme"]):
-        done = subprocess.run([sys.executable, "-m", "pellucid.cli", *words], cwd=workplace, capture_output=True, text=True, timeout=120, check=False)
+        done = subprocess.run([sys.executable, "-m", "pellucid", *words], cwd=workplace, capture_output=True, text=True, timeout=120, check=False)
         assert done.returncode == 0, done.stderr
         assert "midpoint-gradient" in done.stdout
 

@@ -196,11 +196,16 @@ def test_interrupted_while_writing_leaves_nothing(tmp_path: Path, capsys: pytest
 
 
 def test_the_python_that_repeats_it_says_what_was_asked() -> None:
-    args = parser.parse(["explain", "a.png", "--model", "p:f", "--weights", "w.safetensors", "--target", "cat", "--against", "3", "--batch-size", "1,4*2", "--at", "fc"])
+    args = parser.parse(["explain", "a.png", "--model", "p:f", "--weights", "w.safetensors", "--target", "cat", "--against", "3", "--batch-size", "1,4*2", "--at", "fc", "--fold"])
     text = explain.code(args, photo(), {"steps": 8})
     compile(text, "code", "exec")
-    for part in ("pel.load('p:f', weights='w.safetensors')", "pel.Contrast('cat', 3)", "pel.Plan.parse('1,4*2')", "at='fc'", "steps=8"):
+    for part in ("pel.load('p:f', weights='w.safetensors', fold=True)", "pel.Contrast('cat', 3)", "pel.Plan.parse('1,4*2')", "at='fc'", "steps=8"):
         assert part in text
+
+
+def test_python_m_pellucid() -> None:
+    done = subprocess.run([sys.executable, "-m", "pellucid", "--version"], capture_output=True, text=True, timeout=120)
+    assert (done.returncode, done.stdout.split()[0], done.stderr) == (0, "pellucid", "")
 
 
 def test_two_inputs_of_one_name_get_two_pictures(tmp_path: Path) -> None:

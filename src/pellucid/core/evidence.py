@@ -1,11 +1,17 @@
 """What speaks for an explanation and what against it: readings of checks, and the verdict they lead to."""
 
 import dataclasses
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 NOTE = "This tests the map against the model, not the model against the world."
+
+
+def minus(text: str) -> str:
+    """The text with a minus sign before its negative decimals, where a hyphen would break from its number or be read as a dash."""
+    return re.sub(r"(?<![\w.-])-(?=\d+\.\d)", "−", text)
 
 
 @dataclass(frozen=True)
@@ -40,6 +46,9 @@ class Reading:
     cost: Cost = Cost()
     curve: dict[str, Any] | None = None
 
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "sentence", minus(self.sentence))
+
 
 @dataclass(frozen=True)
 class Evidence:
@@ -53,10 +62,13 @@ class Evidence:
     note: str = NOTE
     cost: Cost = Cost()
 
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "reasons", tuple(map(minus, self.reasons)))
+
     def table(self) -> str:
         """The readings as plain text, one a line."""
         width = max([len(r.title) for r in self.readings] + [5])
-        lines = [f"{r.title:<{width}}  {'-' if r.value is None else format(r.value, '.3g'):>8} {r.unit:<10}  {r.verdict:<14}  {r.sentence}" for r in self.readings]
+        lines = [f"{r.title:<{width}}  {'-' if r.value is None else format(r.value, '.3g').replace('-', '−'):>8} {r.unit:<10}  {r.verdict:<14}  {r.sentence}" for r in self.readings]
         return "\n".join([f"verdict: {self.verdict}", *(f"  - {why}" for why in self.reasons), *lines, self.note])
 
     def to_dict(self) -> dict[str, Any]:

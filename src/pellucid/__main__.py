@@ -1,0 +1,7 @@
+"""`python -m pellucid`."""
+
+import sys
+
+from .cli import main
+
+sys.exit(main())
