@@ -31,7 +31,8 @@ def test_names_are_the_fields_own():
     assert metrics.__name__ == catalogue.KINDS["metrics"]
 
 
-TYPED = [("saliancy", "saliency"), ("gradcam", "grad-cam"), ("Grad-CAM", "grad-cam"), ("integrated-gradient", "integrated-gradients"), ("smooth", "smooth-grad"), ("integrated", "integrated-gradients")]
+TYPED = [("saliancy", "saliency"),
+         ("gradcam", "grad-cam"), ("Grad-CAM", "grad-cam"), ("integrated-gradient", "integrated-gradients"), ("smooth", "smooth-grad"), ("integrated", "integrated-gradients")]
 
 
 @pytest.mark.parametrize(("typed", "meant"), TYPED)

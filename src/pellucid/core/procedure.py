@@ -120,7 +120,8 @@ class Method(Procedure):
         count = q.cost()
         cost = Cost(count.forward, count.backward, count.seconds, count.chunk(), str(Plan(count.steps)))
         return Explanation(values=found.values, method=self.name, parameters=self.parameters(), total=total, cost=cost, base=base, gap=gap, error=found.error,
-                           convergence=found.convergence, absorbed=found.absorbed, unaccounted=found.unaccounted, signed=self.card.signed and found.signed, question=q.unplanned(), **describe(q, found, self.card))
+                           convergence=found.convergence, absorbed=found.absorbed, unaccounted=found.unaccounted,
+                           signed=self.card.signed and found.signed, question=q.unplanned(), **describe(q, found, self.card))
 
 
 def _joined(between: Tree | None, within: Tree | None) -> Tree | None:

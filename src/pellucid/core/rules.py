@@ -4,6 +4,7 @@ Relevance is point times gradient. A linear operation then needs no rule (its pl
 and a residual sum conserves it. What is left are seven kinds of operation, each with one rule.
 """
 
+import contextlib
 import functools
 import inspect
 import sys
@@ -91,6 +92,8 @@ class Mode(TorchFunctionMode):
     """One forward pass under rules: every operation on a live value is met, known and ruled, or refused by name."""
 
     paired = False
+    before: Any = None
+    """What the baseline's pass gave, for paired rules."""
 
     def __init__(self, rules: Rules, names: dict[str, nn.Module], rows: int) -> None:
         super().__init__()
@@ -110,6 +113,10 @@ class Mode(TorchFunctionMode):
         self.changed = 0
         """How many operations got another gradient than their own."""
 
+    def recording(self) -> contextlib.AbstractContextManager[None]:
+        """What runs inside is the baseline's pass, which paired rules record."""
+        return contextlib.nullcontext()
+
     # -- where and whether ---------------------------------------------------------------------------------------------
 
     def where(self) -> str:
@@ -126,7 +133,7 @@ class Mode(TorchFunctionMode):
         self._known(ts)
         self._mark_last(ts)
         for kept in (self.seen, self.bars, self.weighted, self.tags, self.pads, self.views, self.held):
-            kept.clear()  # type: ignore[attr-defined]
+            kept.clear()
 
     def _known(self, ts: Iterable[Tensor]) -> None:
         """Refuses a live value whose maker no rule saw: scripts, autograd functions, compiled code."""
@@ -193,7 +200,7 @@ class Mode(TorchFunctionMode):
         """Remembers what was written on, and what it is a view of."""
         if target._is_view() and target._base is not None:
             self.note(target._base)
-        return self.note(target)  # type: ignore[no-any-return]
+        return self.note(target)
 
     def inside(self, f: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
         """Runs `f` with its operations met one by one."""
