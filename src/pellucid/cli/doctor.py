@@ -11,6 +11,7 @@ import platform
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
+from typing import Any
 
 from ..core.catalogue import ENTRY_POINTS, KINDS, Entry, entries, load
 from ..core.errors import PellucidError, UsageError
@@ -90,7 +91,7 @@ def _self_check() -> str:
 
 
 def _package(name: str) -> Iterator[Line]:
-    """Everything that a package adds: read from its source, loaded, made with its defaults, documented."""
+    """Everything that a package adds: read from its source, loaded, made with its defaults, and put through the conformance suite."""
     points = [p for p in importlib.metadata.entry_points(group=ENTRY_POINTS) if p.dist is not None and p.dist.name.replace("-", "_") == name.replace("-", "_")]
     if not points:
         raise UsageError(f"The package {name!r} adds nothing to the catalogue: it is not installed, or declares no entry point in the group {ENTRY_POINTS!r}.")
@@ -99,7 +100,23 @@ def _package(name: str) -> Iterator[Line]:
     if not found:
         yield Line(name, f"no class with a card and a verb was found in {', '.join(p.value for p in points)}", False)
     for entry in found:
-        yield _try(f"{entry.kind.removesuffix('s')} {entry.name}", functools.partial(_procedure, entry))
+        name = f"{entry.kind.removesuffix('s')} {entry.name}"
+        line = _try(name, functools.partial(_procedure, entry))
+        yield line
+        if line.sound:
+            yield from _kept(name, load(entry.kind, entry.name)())
+
+
+def _kept(name: str, procedure: Any) -> Iterator[Line]:
+    """What it owes and promises, tried on small networks: each fault, or how much was tried."""
+    from ..core.procedure import Method
+    from ..run.conformance import conform, conform_metric
+
+    findings = list(conform(procedure) if isinstance(procedure, Method) else conform_metric(procedure))
+    faults = [f for f in findings if f.fault]
+    yield from (Line(name, f"{f.duty}: {f.fault}", False) for f in faults)
+    if not faults:
+        yield Line(name, f"keeps its word: {', '.join(f.duty for f in findings)}")
 
 
 def _procedure(entry: Entry) -> str:

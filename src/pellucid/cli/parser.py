@@ -120,7 +120,7 @@ def _show(sub: argparse.ArgumentParser) -> None:
 
 
 def _doctor(sub: argparse.ArgumentParser) -> None:
-    sub.add_argument("package", metavar="PACKAGE", nargs="?", help="a package that adds methods or metrics: check that each can be read, loaded and made")
+    sub.add_argument("package", metavar="PACKAGE", nargs="?", help="a package that adds methods or metrics: check that each can be made and keeps its word")
     sub.add_argument("--json", action="store_true", help="print JSON")
     sub.set_defaults(command=_later("doctor"))
 
