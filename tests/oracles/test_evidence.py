@@ -172,7 +172,9 @@ def test_an_empty_cam_has_its_own_sentence():
 
 def test_a_map_at_a_layer_is_tested_by_hiding_parts_of_the_picture(planted):
     net = nn.Sequential(nn.Conv2d(1, 4, 3, padding=1, stride=2), nn.ReLU(), nn.Flatten(), nn.Linear(4 * 14 * 14, 6)).double().eval()
-    nn.init.normal_(net[3].weight, generator=torch.Generator().manual_seed(0))
+    for layer in (net[0], net[3]):
+        nn.init.normal_(layer.weight, generator=torch.Generator().manual_seed(0))
+        nn.init.zeros_(layer.bias)
     e = pel.explain(net, planted[1], method="integrated-gradients", target=1, at="1", steps=8)
     assert reading(e, "mask-fidelity").value > 0.2
     flat = pel.explain(net, planted[1], method="integrated-gradients", target=1, at="2", steps=8)

@@ -11,10 +11,11 @@ from models import made
 from pellucid.core import catalogue
 from pellucid.core.evidence import Evidence
 from pellucid.core.question import ask
+from pellucid.metrics import _evidence, _pool
 from pellucid.metrics._evidence import gather
 from pellucid.metrics._permuted import permuted, variants
 from pellucid.metrics._pool import Pool
-from pellucid.metrics._subject import subject
+from pellucid.metrics._subject import PICTURE, Grid, subject
 from pellucid.metrics.class_dependence import far_class, log_odds
 from pellucid.metrics.convergence import noise_share
 from pellucid.metrics.stability import changes, noisy
@@ -110,6 +111,22 @@ def test_a_longer_pool_does_not_change_a_shorter_test():
     pool.grow([0], 384)
     one, two = gather(fresh, e, None, pool=pool), gather(q.fresh(), e, None)
     assert named(one, "mask-fidelity").value == pytest.approx(named(two, "mask-fidelity").value, abs=1e-9)
+
+
+@pytest.mark.parametrize(("size", "masks"), [(8, 512), (9, 128)])
+def test_few_rows_may_have_more_masks_and_many_settle_the_verdict_between_them(size, masks, monkeypatch):
+    monkeypatch.setattr(_evidence, "open_to_doubt", lambda *_: True)
+    x = X[:1].repeat(size, 1, 1, 1) * torch.linspace(0.7, 1.3, size)[:, None, None, None].to(X)
+    e = pel.assess(small(), x, torch.rand(size, 1, *X.shape[2:], dtype=X.dtype, generator=torch.Generator().manual_seed(3)), target=2, evidence="none")
+    assert named(gather(e.question.fresh(), e, None), "mask-fidelity").cost.forward_rows == masks * size
+
+
+def test_whole_outputs_of_many_rows_are_not_held(monkeypatch):
+    q = ask(pel.wrap(small()), X[:2], 2)
+    assert Pool(q, Grid(PICTURE, tuple(X.shape[2:]))).whole
+    monkeypatch.setattr(_pool, "MOST", 5)
+    assert not Pool(q, Grid(PICTURE, tuple(X.shape[2:]))).whole
+    q.close()
 
 
 def test_metrics_of_the_catalogue_score_an_explanation():

@@ -25,12 +25,15 @@ from .stability import Stability
 
 FULL = 256
 """Masks at level "full"."""
+FEW = 8
+"""Rows up to which each may have more masks: 512 for every row of many would cost more than all else, and move their mean little."""
 
 
 def gather(q: Question, explanation: Explanation, method: Method | None, level: str = "basic", cuts: Cuts | None = None, pool: Pool | None = None) -> Evidence:
     """Can this explanation be trusted? `method` is None for a map that was made elsewhere; a `pool` may be shared by several maps.
 
     "basic" asks 128 forward rows a row and at most one more explanation; "full" doubles the masks, hides in a second way and shakes the input.
+    Up to eight rows, one whose verdict is within its own noise gets up to 512 masks; more rows settle the verdict between them.
     """
     cuts = cuts or Cuts()
     s = subject(q, explanation, method)
@@ -50,7 +53,7 @@ def _hide(s: Subject, facts: list[Facts], cuts: Cuts, level: str, pool: Pool | N
         return (missing(s.grid.why),), [Tested(why=s.grid.why)] * s.size
     check = MaskFidelity(masks=FULL) if level == "full" else MaskFidelity()
     pool = pool or Pool(s.q, s.grid)
-    found, cost = check.measure(s, pool, lambda i, t: open_to_doubt(_with(facts[i], t), cuts))
+    found, cost = check.measure(s, pool, lambda i, t: s.size <= FEW and open_to_doubt(_with(facts[i], t), cuts))
     out = readings(s, found, cost, cuts, "blur" if s.grid.kind == PICTURE else "the baseline as fill")
     if level == "full" and s.grid.kind == PICTURE:
         second, more = check.measure(s, Pool(s.q, s.grid, "mean"))

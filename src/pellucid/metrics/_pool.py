@@ -14,6 +14,8 @@ from ._subject import PICTURE, Grid, spent
 
 WIDEST = 20_000
 """Outputs a row above which only the question's own target is kept."""
+MOST = 200_000
+"""The same for the outputs of all rows: 128 times as many numbers are held."""
 
 
 class Pool:
@@ -25,7 +27,7 @@ class Pool:
         self.opening = spent(self.q, self.q.own_outputs)
         self.target = self.q.resolved_target()
         self.own = self.q.own_outputs()
-        self.whole = self.target.reads is None and self.own.ndim == 2 and self.own.shape[1] <= WIDEST
+        self.whole = self.target.reads is None and self.own.ndim == 2 and self.own.shape[1] <= WIDEST and self.own.numel() <= MOST
         self._x = leaves(self.q.point)[0]
         self._fill = self._filled(fill)
         self._held: list[Tensor] = [torch.empty(0)] * q.size

@@ -48,7 +48,7 @@ class MaskFidelity(Metric):
     Misleads when: the answer hangs on interactions, on colour, or on details finer than a mask's cells; a prior that happens to be right passes.
     """
 
-    card = Card(title="Hiding what it marks", paper="", cost="128 forward rows a row, at most 512; shared by all maps", random=True)
+    card = Card(title="Hiding what it marks", paper="", cost="128 forward rows a row, up to 512 where eight rows or fewer leave the verdict open; shared by all maps", random=True)
     masks: int = param(128, "random masks at first", ge=16, unit="masks")
     most: int = param(512, "masks drawn where the verdict is within its own noise", ge=16, unit="masks")
     elsewhere: int = param(299, "moved maps that a map is compared with", ge=19)
