@@ -2,14 +2,17 @@
 
 import functools
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
-from scipy import ndimage, sparse
 from torch import Tensor
 from torch.nn import functional as F
 
 from ..core.errors import UsageError
+
+if TYPE_CHECKING:
+    from scipy import sparse
 
 SIDE = 224
 """Pictures are cut in a frame of so many cells a side, whatever their own size: scales and sizes below are meant for it."""
@@ -30,7 +33,7 @@ KEPT = 8
 class Regions:
     """(regions, cells) which cell of the frame lies in which region."""
 
-    inside: sparse.csr_array
+    inside: "sparse.csr_array"
 
     def joined(self, gain: np.ndarray, fast: bool = False) -> np.ndarray:
         """Each cell's share of the region with which it joined: what lies outside of all so far, divided evenly.
@@ -66,6 +69,8 @@ def _cut(pixels: bytes, channels: int) -> Regions:
         from skimage.segmentation import felzenszwalb as cut
     except ImportError:
         raise UsageError("XRAI cuts the picture by scikit-image, which is not installed. pip install scikit-image.") from None
+    from scipy import sparse
+
     image = np.frombuffer(pixels).reshape(SIDE, SIDE, channels)
     rows = [cells for scale in SCALES for cells in _widened(cut(image, scale=scale, sigma=SIGMA, min_size=SMALLEST, channel_axis=-1))]
     starts = np.cumsum([0, *map(len, rows)])
@@ -87,6 +92,8 @@ def _framed(picture: Tensor) -> np.ndarray:
 
 def _widened(labels: np.ndarray) -> list[np.ndarray]:
     """The cells of every segment, and those within MARGIN of it."""
+    from scipy import ndimage
+
     across = np.arange(-MARGIN, MARGIN + 1)
     disk = across[:, None] ** 2 + across**2 <= MARGIN**2
     found = []

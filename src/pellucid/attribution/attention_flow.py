@@ -1,11 +1,10 @@
 """Attention flow: how much attention could carry from each token, if every layer were a pipe."""
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
-from scipy.sparse import csr_array
-from scipy.sparse.csgraph import maximum_flow
 from torch import Tensor
 
 from ..core.card import Card, Needs, Promise, param
@@ -13,6 +12,9 @@ from ..core.errors import NotApplicable
 from ..core.procedure import Method, Values
 from ..core.question import Question
 from ._attention import Attention, fused, placed, query_weights, read, square, with_residual
+
+if TYPE_CHECKING:
+    from scipy.sparse import csr_array
 
 UNIT = 10**8
 """Capacities are whole numbers of hundred-millionths, so that the maximum is exact."""
@@ -58,14 +60,18 @@ class AttentionFlow(Method):
 
 def _mean_flow(caps: np.ndarray, weights: np.ndarray) -> np.ndarray:
     """(tokens,) flows of one row, from (layers, queries, keys) capacities, averaged over the tokens that are read."""
+    from scipy.sparse.csgraph import maximum_flow
+
     graph, t = _graph(caps), caps.shape[1]
     top = len(caps) * t
     flows = [[weights[i] * maximum_flow(graph, top + i, j).flow_value for j in range(t)] for i in np.flatnonzero(weights)]
     return np.sum(flows, 0) / UNIT
 
 
-def _graph(caps: np.ndarray) -> csr_array:
+def _graph(caps: np.ndarray) -> "csr_array":
     """Node l * T + i is token i after l layers; its edges go down to the tokens it attends to."""
+    from scipy.sparse import csr_array
+
     depth, t, _ = caps.shape
     whole = np.rint(caps * UNIT).astype(np.int32)
     layer, query, key = whole.nonzero()

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
-from scipy import stats
 from torch import Tensor
 
 from ..core.card import param
@@ -207,7 +206,9 @@ def interval(values: Sequence[float], groups: Sequence[object], seed: int = 0) -
     if k < 2:
         return Interval(mean, -math.inf, math.inf)
     if k < 20:
-        half = float(stats.t.ppf(0.975, k - 1) * means.std() / math.sqrt(k))
+        from scipy.special import stdtrit  # a fifth of a second, which one row does without
+
+        half = float(stdtrit(k - 1, 0.975) * means.std() / math.sqrt(k))
         return Interval(mean, mean - half, mean + half)
     low, high = _bootstrap(means, seed)
     return Interval(mean, low, high)
