@@ -150,6 +150,29 @@ class Noisy(nn.Module):
         return self.out(self.drop(torch.relu(self.first(x))))
 
 
+class Odd(nn.Module):
+    """Any function between two layers."""
+
+    def __init__(self, f: Callable[[Tensor], Tensor]) -> None:
+        super().__init__()
+        self.a, self.f, self.b = nn.Linear(4, 4), f, nn.Linear(4, 2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.b(self.f(self.a(x)))
+
+
+class Hidden(torch.autograd.Function):
+    """Twice its input, by a function whose inside nobody sees."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        return x * 2
+
+    @staticmethod
+    def backward(ctx: Any, g: Tensor) -> Tensor:
+        return g * 2
+
+
 class Stubborn(nn.Module):
     """A network that cannot be copied: it is run itself, under a lock."""
 

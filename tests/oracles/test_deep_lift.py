@@ -8,7 +8,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from models import Counting, MiniViT, Reused, made, normal, smooth
+from models import Counting, MiniViT, Odd, Reused, made, normal, smooth
 from pellucid.attribution import DeepLift, DeepSHAP, _secant as secant
 from pellucid.backends import wrap
 from pellucid.core import _paired
@@ -334,15 +334,6 @@ def test_embeddings_of_zeros_before_a_normalization_are_told():
 
 
 # ---------------------------------------------------------------- what cannot be compared is refused by name
-
-
-class Odd(nn.Module):
-    def __init__(self, f):
-        super().__init__()
-        self.a, self.f, self.b = nn.Linear(4, 4), f, nn.Linear(4, 2)
-
-    def forward(self, x):
-        return self.b(self.f(self.a(x)))
 
 
 def branched(y):

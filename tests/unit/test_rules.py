@@ -5,7 +5,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from models import made, normal
+from models import Hidden, Odd, made, normal
 from pellucid.backends import wrap
 from pellucid.core._kept import safe
 from pellucid.core.errors import NotApplicable
@@ -58,15 +58,6 @@ def test_a_moved_point_keeps_its_own_account():
     assert q.absorbed().keys() == there.absorbed().keys()
     for key, amount in there.absorbed().items():
         torch.testing.assert_close(q.absorbed()[key], amount)
-
-
-class Odd(nn.Module):
-    def __init__(self, f):
-        super().__init__()
-        self.a, self.f, self.b = nn.Linear(4, 4), f, nn.Linear(4, 2)
-
-    def forward(self, x):
-        return self.b(self.f(self.a(x)))
 
 
 def added(y, x):
@@ -123,16 +114,6 @@ def test_rules_see_values_as_they_were_before_something_was_written_on_them(f):
     torch.testing.assert_close(one.absorbed()["a", "linear"], two.absorbed()["a", "linear"])
     torch.testing.assert_close(one.target_values(), two.target_values())
     assert two.absorbed()["a", "linear"].abs().max() > 1e-3
-
-
-class Hidden(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx, x):
-        return x * 2
-
-    @staticmethod
-    def backward(ctx, g):
-        return g * 2
 
 
 @pytest.mark.parametrize(

@@ -46,8 +46,12 @@ class Call:
             return self._native.detach()
         if self._output is None:
             with torch.no_grad():
-                self._output = self.run()
+                self._output = self._made()
         return self._output
+
+    def _made(self) -> Tensor:
+        """What the operation gives, worked out anew."""
+        return self.run()
 
     def lined(self, bias: Tensor) -> Tensor:
         """A bias in line with the channels of the output."""
@@ -161,13 +165,8 @@ class Folded(Call):
             self._native = self._shifted(self.norm, self.norm.run(before))
         return self._native
 
-    def output(self) -> Tensor:
-        if self._native is not None:
-            return self._native.detach()
-        if self._output is None:
-            with torch.no_grad():
-                self._output = self.norm.run(self.made.output())
-        return self._output
+    def _made(self) -> Tensor:
+        return self.norm.run(self.made.output())
 
 
 class Normed(Call):
