@@ -15,6 +15,7 @@ from torch import Tensor
 
 from .errors import NotApplicable, UsageError
 from .evidence import Cost, Evidence, Reading
+from .players import Players
 from .tree import Tree, leaves, paths
 
 __all__ = ["Cost", "Evidence", "Explanation", "Reading"]
@@ -30,7 +31,7 @@ class Explanation:
 
     `total` is the target at the input, `base` at the baseline; where a method is complete, `gap` is the sum of the
     values less `total - base`. `error` is the standard error of sampled values. Rules on operations say which share of the
-    answer operations `absorbed`, and which is `unaccounted` for.
+    answer operations `absorbed`, and which is `unaccounted` for. Games keep their `players`: names, values and errors.
     """
 
     values: Tree
@@ -52,6 +53,7 @@ class Explanation:
     convergence: Tensor | None = None
     absorbed: Tensor | None = None
     unaccounted: Tensor | None = None
+    players: Players | None = None
     picture: Tensor | None = None
     predictions: tuple[tuple[tuple[str, float], ...], ...] = ()
     signed: bool = True
@@ -156,6 +158,7 @@ class Explanation:
         d: dict[str, Any] = {"format": FORMAT, **{k: _plain(getattr(self, k)) for k in plain}}
         d["cost"] = dataclasses.asdict(self.cost)
         d["evidence"] = self.evidence.to_dict() if self.evidence else None
+        d["players"] = self.players.to_dict() if self.players else None
         d["trees"] = {k: _skeleton(getattr(self, k)) for k in ("values", "point", "error")}
         d["total"] = [float(v) for v in self.total]
         d["base"], d["gap"] = ([float(v) for v in t] if t is not None else None for t in (self.base, self.gap))
@@ -165,6 +168,7 @@ class Explanation:
         """The tensors by name, on the CPU."""
         out = {f"{k}.{'.'.join(map(str, p))}" if p else k: t for k in ("values", "point", "error") if getattr(self, k) is not None for p, t in paths(getattr(self, k)) if isinstance(t, Tensor)}
         out |= {k: t for k in ("total", "base", "gap", "picture", "convergence", "absorbed", "unaccounted") if (t := getattr(self, k)) is not None}
+        out |= self.players.tensors() if self.players else {}
         return {k: t.detach().cpu().contiguous().clone() for k, t in out.items()}
 
     @classmethod
@@ -178,6 +182,7 @@ class Explanation:
         predictions = tuple(tuple((n, p) for n, p in row) for row in d["predictions"])
         own: dict[str, Any] = {k: tensors.get(k) for k in ("base", "gap", "picture", "convergence", "absorbed", "unaccounted")}
         evidence = Evidence.from_dict(d["evidence"]) if d["evidence"] else None
+        own["players"] = Players.from_parts(d.get("players"), tensors)
         return cls(**trees, **plain, **lists, **own, total=tensors["total"], predictions=predictions, cost=Cost(**d["cost"]), evidence=evidence)
 
     def with_(self, **changes: Any) -> "Explanation":

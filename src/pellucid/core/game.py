@@ -1,9 +1,11 @@
 """Games: players that take part or stay away, and what a coalition of them is worth. Every perturbation method is a sampler of coalitions and an estimator over one."""
 
+import dataclasses
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -31,6 +33,8 @@ class Board:
     """`make(present, rows, copies)`: points for (n, P) booleans, (n,) rows and (n,) copies."""
     share: Callable[[Tensor], Tree]
     """(B, P) a number for every player, as values shaped like the point; their sum is kept."""
+    labels: Tensor | None = None
+    """(B, ...) the player that each element of the point belongs to, -1 for none, where the point is one tensor."""
     copies: int = 1
     """How many inputs a coalition stands for: its worth is their mean. A background of 1,000 rows makes 1,000."""
 
@@ -44,6 +48,18 @@ class Board:
         """What a coalition's worth is, in words."""
         over = f", the mean over {self.copies} backgrounds" if self.copies > 1 else ""
         return f"the target with absent players replaced by {self.absent}{over}"
+
+    def take(self, rows: Tensor) -> "Board":
+        """The game of those rows alone, on the same account."""
+        names = tuple(self.names[i] for i in rows.tolist())
+        own, every = max(map(len, names)), self.players
+
+        def make(present: Tensor, part: Tensor, copies: Tensor) -> Tree:
+            wide = present.new_ones(len(present), every)
+            wide[:, :own] = present
+            return self.make(wide, rows[part], copies)
+
+        return dataclasses.replace(self, question=self.question.take(rows), names=names, make=make, labels=None if self.labels is None else self.labels[rows])
 
 
 class Masker(Protocol):
@@ -78,6 +94,17 @@ class Game:
             worth = self._ask(z[pick][:, None].expand(-1, self.size, -1))
             self._known.update(zip((keys[i] for i in pick), worth, strict=True))
         return torch.stack([self._known[k] for k in keys])
+
+    def take(self, rows: Tensor) -> "Game":
+        """The game of those rows alone: what is known of them is kept."""
+        part = Game(self.board.take(rows))
+        part.asked = self.asked
+        part._known = {k: worth[rows] for k, worth in self._known.items()} if part.players == self.players else {}
+        return part
+
+    def draw(self) -> np.random.Generator:
+        """Random numbers for coalitions: the same for every row with as many players, whatever lies beside it in the batch."""
+        return np.random.default_rng((self.board.question.seed % 2**63, self.players))
 
     def ends(self) -> tuple[Tensor, Tensor]:
         """((B,), (B,)) what nobody and everybody is worth."""

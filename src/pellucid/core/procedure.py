@@ -13,6 +13,7 @@ from .errors import CannotComplete, NotApplicable, PellucidError
 from .explanation import Cost, Explanation
 from .paying import paying
 from .planner import Plan
+from .players import Players
 from .provenance import describe
 from .question import Question, Samples
 from .running import Running
@@ -36,6 +37,9 @@ class Values:
     """(B,) for rules: the share of the answer that operations kept on the way."""
     unaccounted: Tensor | None = None
     """(B,) for rules: the share of the answer that neither the values nor `absorbed` account for."""
+    base: Tensor | None = None
+    """(B,) what nobody is worth, where a game's "absent" is not the question's baseline."""
+    players: Players | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -113,14 +117,14 @@ class Method(Procedure):
                 raise CannotComplete(f"{self.name} came out with {int((~torch.isfinite(t)).sum())} values that are not finite. Likely: a 16-bit model (try float32), or inputs far out of range.")
 
     def _explanation(self, q: Question, found: Values) -> Explanation:
-        complete = Promise.COMPLETE in self.card.promises and not isinstance(q.baseline, Samples)
+        complete = Promise.COMPLETE in self.card.promises and (found.base is not None or not isinstance(q.baseline, Samples))
         total = q.target_values()
-        base = q.value(q.start) if complete else None
-        gap = sum_of(found.values) - (total - base) if base is not None else None
+        base = (q.value(q.start) if found.base is None else found.base.to(total)) if complete else found.base
+        gap = sum_of(found.values) - (total - base) if complete and base is not None else None
         count = q.cost()
         cost = Cost(count.forward, count.backward, count.seconds, count.chunk(), str(Plan(count.steps)))
         return Explanation(values=found.values, method=self.name, parameters=self.parameters(), total=total, cost=cost, base=base, gap=gap, error=found.error,
-                           convergence=found.convergence, absorbed=found.absorbed, unaccounted=found.unaccounted,
+                           convergence=found.convergence, absorbed=found.absorbed, unaccounted=found.unaccounted, players=found.players,
                            signed=self.card.signed and found.signed, question=q.unplanned(), **describe(q, found, self.card))
 
 

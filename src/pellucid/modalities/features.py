@@ -122,7 +122,7 @@ def label_board(q: Question, labels: list[Tensor], names: tuple[str, ...] | tupl
             out.append(torch.where(seen, p[rows], b[copies, rows]))
         return tuple(out)
 
-    return Board(q, per_row, absent, make, shared_evenly(labels, parts, q.pack), copies=len(background[0]))  # type: ignore[arg-type]
+    return Board(q, per_row, absent, make, shared_evenly(labels, parts, q.pack), labels[0] if len(labels) == 1 else None, len(background[0]))  # type: ignore[arg-type]
 
 
 def _last(lab: Tensor, n: int) -> Tensor:
