@@ -138,6 +138,9 @@ def shared_evenly(labels: Sequence[Tensor], like: Sequence[Tensor], pack: Callab
         for lab in labels:
             flat = lab.flatten(1).cpu()
             counts.scatter_add_(1, flat.clamp(min=0), (flat >= 0).double())
+        lost = ((counts == 0) & (numbers.cpu() != 0)).nonzero()
+        if len(lost):
+            raise UsageError(f"A player needs to cover at least one element; player {int(lost[0, 1])} of row {int(lost[0, 0])} covers none, and its number would be lost.")
         per = (numbers.double().cpu() / counts.clamp(min=1)).nan_to_num()
         out = []
         for lab, t in zip(labels, like, strict=True):
