@@ -68,7 +68,7 @@ class Engine:
         self.read = target.reads if target.reads is None or isinstance(target.reads, Place) else Place.parse(target.reads, dict.fromkeys(i.name for i in model.layers()))
         self.slots = [i for i, v in enumerate(leaves(x)) if is_float(v) and v.ndim]
         self.count = Count()
-        self.fixed = batch_size if isinstance(batch_size, int) else None
+        self.fixed = batch_size if isinstance(batch_size, int) else None if batch_size else model.chunk
         self.replay = iter(batch_size) if isinstance(batch_size, Plan) else None
         self.notes: list[str] = []
         self.resolved = False

@@ -60,6 +60,12 @@ class Model:
     device: torch.device = torch.device("cpu")
     dtype: torch.dtype | None = None
     training: bool = False
+    chances: bool = True
+    """Whether the outputs are probabilities or logits, so that classes may be shown with their chances."""
+    chunk: int | None = None
+    """Rows at a time that suit the model (an endpoint's batch); None: measured."""
+    columns: Sequence[str] | None = None
+    """The names of the columns of a table that the model takes."""
 
     def __init__(self, name: str, labels: Sequence[str] | None = None, preprocess: Preprocess | None = None, output: int | str | None = None, spec: str = "") -> None:
         self.name, self.labels, self.preprocess, self.output, self.spec = name, list(labels) if labels is not None else None, preprocess, output, spec
@@ -126,6 +132,17 @@ class Model:
         if not isinstance(value, Tensor):
             raise ModelError(f"output={key!r} of {self.name} needs to be a tensor; got {type(value).__name__}.")
         return value
+
+    def posed(self, inputs: Any, baseline: Any) -> "tuple[Model, Any, Any]":
+        """The model, inputs and baseline that a question is really about: a text or a table of words becomes the presence of its parts."""
+        return self, inputs, baseline
+
+    def features(self, x: Tree) -> tuple[tuple[str, ...], ...] | None:
+        """The names of every row's features where the rows are a table or parts that are present; None where they have no names."""
+        tables = [t for t in leaves(x) if is_float(t) and t.ndim > 1]
+        if self.columns is None or len(tables) != 1 or tables[0].ndim != 2 or tables[0].shape[1] != len(self.columns):
+            return None
+        return (tuple(self.columns),) * len(tables[0])
 
     def prepare(self, inputs: Any) -> Tree:
         """Inputs as the model takes them: pictures preprocessed, arrays as tensors, on the model's device and in its dtype."""

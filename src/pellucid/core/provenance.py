@@ -23,7 +23,7 @@ def describe(q: Question, found: "Values", card: Card) -> dict[str, Any]:
     values = found.values
     return {
         "point": q.point, "target": q.target_names(), "at": found.at or q.at, "baseline": _baseline(q) if card.baseline else "none", "seed": q.seed, "ids": q.ids,
-        "axes": axes_of(values) if isinstance(values, Tensor) else (), "picture": picture(q), "predictions": predictions(q), "provenance": provenance(q, found),
+        "axes": axes_of(values) if isinstance(values, Tensor) else (), "names": names(q, values), "picture": picture(q), "predictions": predictions(q), "provenance": provenance(q, found),
     }
 
 
@@ -36,6 +36,12 @@ def axes_of(values: Tensor) -> tuple[str, ...]:
     """Names of the axes, by their number."""
     known = {1: ("row",), 2: ("row", "column"), 3: ("row", "position", "channel"), 4: ("row", "channel", "height", "width"), 5: ("row", "channel", "depth", "height", "width")}
     return known.get(values.ndim, ("row", *(f"axis {i}" for i in range(1, values.ndim))))
+
+
+def names(q: Question, values: Any) -> dict[str, list[str]]:
+    """The columns' names, where the values are a table's and all rows share them."""
+    told = q.model.features(q.x) if not q.places and isinstance(values, Tensor) and values.ndim == 2 else None
+    return {"column": list(told[0])} if told and len(set(told)) == 1 and len(told[0]) == values.shape[1] else {}
 
 
 def picture(q: Question) -> Tensor | None:
@@ -53,12 +59,17 @@ def picture(q: Question) -> Tensor | None:
 def predictions(q: Question) -> tuple[tuple[tuple[str, float], ...], ...]:
     """The most probable classes of each row with their probabilities; nothing where the output is no row of classes."""
     out = q.own_outputs()
-    if q.resolved_target().reads is not None or out.ndim != 2 or out.shape[1] < 2:
+    if q.resolved_target().reads is not None or out.ndim != 2 or out.shape[1] < 2 or not q.model.chances:
         return ()
-    p, index = out.float().softmax(1).topk(min(TOP, out.shape[1]), dim=1)
+    p, index = _chances(out.float()).topk(min(TOP, out.shape[1]), dim=1)
     labels = q.model.labels
     name = lambda i: labels[i].split(",")[0] if labels and i < len(labels) else f"class {i}"  # noqa: E731
     return tuple(tuple((name(i), float(v)) for i, v in zip(ids.tolist(), ps, strict=True)) for ids, ps in zip(index, p, strict=True))
+
+
+def _chances(out: Tensor) -> Tensor:
+    """Probabilities as they are, logits through softmax: rows of no negative number that sum to one are probabilities."""
+    return out if bool((out >= 0).all()) and bool(((out.sum(1) - 1).abs() < 1e-4).all()) else out.softmax(1)
 
 
 def provenance(q: Question, found: "Values") -> dict[str, Any]:

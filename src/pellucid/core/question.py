@@ -399,6 +399,7 @@ def as_places(at: Any, model: Model) -> tuple[Place, ...]:
 
 def ask(model: Model, x: Any, target: Any = None, at: Any = None, baseline: Any = 0, ids: Sequence[Any] | None = None, seed: int = 0, batch_size: int | str | Plan | None = None) -> Question:
     """A question from what a user holds: everything is converted here, once."""
+    model, x, baseline = model.posed(x, baseline)
     x = model.prepare(x)
     _check_inputs(x)
     size = rows_of(x) or 0
