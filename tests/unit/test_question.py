@@ -241,6 +241,19 @@ def test_integers_are_explained_at_the_embedding():
         ask(wrap(nn.Sequential(nn.Flatten()).eval()), ids, 1)
 
 
+def test_baselines_of_integer_inputs():
+    """One row of tokens serves all rows; many are averaged over; a baseline that is none says so."""
+    net, ids = made(Words), torch.tensor([[1, 2, 3], [4, 0, 9]])
+    others = torch.tensor([[0, 0, 0], [5, 6, 7]])
+    model = wrap(net)
+    torch.testing.assert_close(ask(model, ids, 1, baseline=others[1]).start, net.emb(others[[1, 1]]).detach())
+    one = [IntegratedGradients(steps=5)(ask(model, ids, 1, baseline=b)).values for b in others]
+    torch.testing.assert_close(IntegratedGradients(steps=5)(ask(model, ids, 1, baseline=Samples(others))).values, torch.stack(one).mean(0))
+    for bad in ("blur", (others, others)):
+        with pytest.raises(UsageError, match="integer inputs"):
+            _ = ask(model, ids, 1, baseline=bad).start
+
+
 def test_arrays_and_other_precisions_come_in_as_the_model_takes_them(net, model):
     want = ask(model, X, 1).target_values()
     for x in (X.numpy(), X.float().double(), X.float()):

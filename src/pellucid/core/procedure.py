@@ -121,11 +121,12 @@ class Method(Procedure):
         total = q.target_values()
         base = (q.value(q.start) if found.base is None else found.base.to(total)) if complete else found.base
         gap = sum_of(found.values) - (total - base) if complete and base is not None else None
-        count = q.cost()
+        facts = describe(q, found, self.card)
+        count = q.cost()  # last: what is told of a question may still be asked
         cost = Cost(count.forward, count.backward, count.seconds, count.chunk(), str(Plan(count.steps)))
         return Explanation(values=found.values, method=self.name, parameters=self.parameters(), total=total, cost=cost, base=base, gap=gap, error=found.error,
                            convergence=found.convergence, absorbed=found.absorbed, unaccounted=found.unaccounted, players=found.players,
-                           signed=self.card.signed and found.signed, question=q.unplanned(), **describe(q, found, self.card))
+                           signed=self.card.signed and found.signed, question=q.unplanned(), **facts)
 
 
 def _joined(between: Tree | None, within: Tree | None) -> Tree | None:

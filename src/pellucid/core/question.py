@@ -18,7 +18,7 @@ from .planner import Plan
 from .points import Points
 from .rows import row_seed
 from .rules import Rules
-from .start import Samples, blur, start_of
+from .start import Samples, blur, start_of, tokens_of
 from .target import PerRow, Target, as_target, check_rows, of_row, per_row
 from .tree import Tree, each, has_rows, is_float, leaves, paths, refill, rows_of, take
 
@@ -204,7 +204,7 @@ class Question:
         if not slots:
             if isinstance(self.baseline, (int, float)):
                 return each(lambda t: torch.full_like(t, float(self.baseline)), self.point)
-            return self.pack(self.engine.points(self.baseline))
+            return self.pack(self.engine.points(tokens_of(self.baseline, self.x)))
         moved = start_of(self.baseline, tuple(flat[i] for i in slots), self)
         return self.pack(self.engine.points(self._placed(moved)) if self.places else moved)
 

@@ -8,7 +8,7 @@ from torch.nn import functional as F
 
 from .errors import UsageError
 from .rows import row_seed
-from .tree import leaves
+from .tree import Tree, has_rows, leaves, refill
 
 if TYPE_CHECKING:
     from .question import Question
@@ -60,6 +60,15 @@ def _fitted(b: Tensor, p: Tensor) -> Tensor:
     if not torch.isfinite(b).all():
         raise UsageError("A baseline needs finite numbers; it holds NaN or infinity.")
     return b.to(p).expand_as(p).clone()
+
+
+def tokens_of(baseline: Any, x: Tree) -> Tree:
+    """A baseline of integer inputs, row for row like `x`; one row serves all."""
+    given, own = leaves(baseline), leaves(x)
+    if isinstance(baseline, str) or len(given) != len(own):
+        got = repr(baseline) if isinstance(baseline, str) else f"{len(given)} of them"
+        raise UsageError(f"A baseline of integer inputs needs a number, or integers for each of the {len(own)} inputs; got {got}.")
+    return refill(x, [_fitted(torch.as_tensor(b), t) if has_rows(t) else b for b, t in zip(given, own, strict=True)])
 
 
 def _named(name: str, p: Tensor, q: "Question") -> Tensor:
