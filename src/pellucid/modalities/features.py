@@ -11,11 +11,11 @@ from ..core.errors import UsageError
 from ..core.game import Board
 from ..core.question import Question
 from ..core.tree import leaves
-from ._pieces import Piece, backgrounds, board_of, held
+from ._pieces import Described, Piece, behind, board_of, held
 
 
-@dataclass(frozen=True)
-class FeatureMasker:
+@dataclass(frozen=True, eq=False, repr=False)
+class FeatureMasker(Described):
     """Players are groups of elements; an absent one holds what the question's baseline holds there.
 
     `groups` None makes a player of every column (of the last axis of a table) or of every position (of a sequence or a picture, all channels
@@ -28,30 +28,27 @@ class FeatureMasker:
     names: Sequence[str] | None = None
 
     def board(self, q: Question) -> Board:
-        return board_of(q, self.pieces(q))
+        n = len(leaves(q.point))
+        if n > 1 and (self.groups is not None or self.names is not None):
+            raise UsageError(f"Groups and names need one explained tensor; the point holds {n}. Give a tuple of maskers, one an input.")
+        return board_of(q, [self.piece(q, i, f"input {i} " if n > 1 else "") for i in range(n)])
 
-    def pieces(self, q: Question) -> list[Piece]:
-        """One for every tensor of the point."""
-        found, words = backgrounds(q)
-        parts = leaves(q.point)
-        return [self._piece(i, parts, held(b), words, len(b)) for i, b in enumerate(found)]
-
-    def _piece(self, i: int, parts: list[Tensor], fill: Any, words: str, copies: int) -> Piece:
-        labels, names = cut(parts[i], self.groups, self.names, f"input {i} " if len(parts) > 1 else "", len(parts))
-        return Piece(labels, (names,) * len(labels), fill, words, copies)
+    def piece(self, q: Question, i: int, lead: str = "") -> Piece:
+        """The players of tensor i of the point."""
+        background, words = behind(q, i)
+        labels, names = cut(leaves(q.point)[i], self.groups, self.names, lead)
+        return Piece(labels, (names,) * q.size, held(background), words, len(background))
 
 
-def cut(p: Tensor, groups: Any = None, names: Sequence[str] | None = None, lead: str = "", of: int = 1) -> tuple[Tensor, tuple[str, ...]]:
-    """(labels shaped like `p`, the players' names); `of` is how many tensors are explained."""
-    if groups is not None and of > 1:
-        raise UsageError(f"Groups need one explained tensor; the point holds {of}. Give a tuple of maskers, one an input.")
+def cut(p: Tensor, groups: Any = None, names: Sequence[str] | None = None, lead: str = "") -> tuple[Tensor, tuple[str, ...]]:
+    """(labels shaped like `p`, the players' names)."""
     if isinstance(groups, Tensor):
         return _given(groups, p, names)
     if groups is not None:
         return _grouped(groups, p, names)
     labels, n = _each(p)
     kind = "column" if p.ndim <= 2 else "position"
-    if names is not None and of == 1:
+    if names is not None:
         return labels, _as_many(names, n, kind)
     return labels, tuple(f"{lead}{kind} {j}" for j in range(n))
 
