@@ -39,6 +39,7 @@ from .kpca_cam import KPCACAM as KPCACAM
 from .layer_cam import LayerCAM as LayerCAM
 from .lift_cam import LiftCAM as LiftCAM
 from .lrp import LRP as LRP
+from .meaningful_perturbation import MeaningfulPerturbation as MeaningfulPerturbation
 from .occlusion import Occlusion as Occlusion
 from .random_cam import RandomCAM as RandomCAM
 from .saliency import Saliency as Saliency
