@@ -13,7 +13,7 @@ LONG_ROW = 4096
 
 
 def row_keys(parts: tuple[Tensor, ...], rows: Tensor) -> list[Any]:
-    """A key a row; equal keys mean equal points of the same row (128 bits of hash: a chance of 1e-27 for a million rows)."""
+    """A key a row; equal keys mean equal points of the same row (64 bits of hash and more: a chance below 1e-7 for a million rows)."""
     columns = [k for p in parts for k in _keys(p)]
     return list(zip(rows.tolist(), *columns, strict=True))
 
@@ -30,7 +30,8 @@ def _keys(part: Tensor) -> list[list[int]]:
 
 
 def _words(raw: Tensor) -> Tensor:
-    narrow = {1: torch.int8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
+    """Integers of at most 32 bits: times a factor, what differs in the sign alone (bit 63 of a double) would be the same for every column."""
+    narrow = {1: torch.int8, 2: torch.int16, 4: torch.int32, 8: torch.int32}
     return (torch.view_as_real(raw) if raw.is_complex() else raw).view(narrow[raw.element_size()]).to(torch.int64).reshape(len(raw), -1)
 
 
