@@ -22,6 +22,8 @@ from .eigen_smooth import EigenSmooth as EigenSmooth
 from .element_wise_cam import ElementWiseCAM as ElementWiseCAM
 from .excitation_backprop import ExcitationBackprop as ExcitationBackprop
 from .expected_gradients import ExpectedGradients as ExpectedGradients
+from .feature_ablation import FeatureAblation as FeatureAblation
+from .feature_inclusion import FeatureInclusion as FeatureInclusion
 from .fem import FEM as FEM
 from .finer_cam import FinerCAM as FinerCAM
 from .full_grad import FullGrad as FullGrad
