@@ -66,6 +66,10 @@ class Model:
     """Rows at a time that suit the model (an endpoint's batch); None: measured."""
     columns: Sequence[str] | None = None
     """The names of the columns of a table that the model takes."""
+    axis: str = "column"
+    """What one of a row's features is called: a column, or a word of a text."""
+    absent: str = ""
+    """Where the inputs say which parts are present: what 0 stands for, in words."""
 
     def __init__(self, name: str, labels: Sequence[str] | None = None, preprocess: Preprocess | None = None, output: int | str | None = None, spec: str = "") -> None:
         self.name, self.labels, self.preprocess, self.output, self.spec = name, list(labels) if labels is not None else None, preprocess, output, spec

@@ -23,7 +23,8 @@ def describe(q: Question, found: "Values", card: Card) -> dict[str, Any]:
     values = found.values
     return {
         "point": q.point, "target": q.target_names(), "at": found.at or q.at, "baseline": _baseline(q) if card.baseline else "none", "seed": q.seed, "ids": q.ids,
-        "axes": axes_of(values) if isinstance(values, Tensor) else (), "names": names(q, values), "picture": picture(q), "predictions": predictions(q), "provenance": provenance(q, found),
+        "axes": axes_of(values, "column" if q.places else q.model.axis) if isinstance(values, Tensor) else (), "names": names(q, values), "picture": picture(q),
+        "predictions": predictions(q), "provenance": provenance(q, found),
     }
 
 
@@ -32,16 +33,16 @@ def _baseline(q: Question) -> str:
     return repr(b) if isinstance(b, (int, float)) else str(b) if isinstance(b, str) or hasattr(b, "n") else f"tensor {input_hash(b)}"
 
 
-def axes_of(values: Tensor) -> tuple[str, ...]:
-    """Names of the axes, by their number."""
-    known = {1: ("row",), 2: ("row", "column"), 3: ("row", "position", "channel"), 4: ("row", "channel", "height", "width"), 5: ("row", "channel", "depth", "height", "width")}
+def axes_of(values: Tensor, feature: str = "column") -> tuple[str, ...]:
+    """Names of the axes, by their number; the features of a row may be columns, or the words of a text."""
+    known = {1: ("row",), 2: ("row", feature), 3: ("row", "position", "channel"), 4: ("row", "channel", "height", "width"), 5: ("row", "channel", "depth", "height", "width")}
     return known.get(values.ndim, ("row", *(f"axis {i}" for i in range(1, values.ndim))))
 
 
 def names(q: Question, values: Any) -> dict[str, list[str]]:
-    """The columns' names, where the values are a table's and all rows share them."""
+    """The columns' (or words') names, where the values are a table's and all rows share them."""
     told = q.model.features(q.x) if not q.places and isinstance(values, Tensor) and values.ndim == 2 else None
-    return {"column": list(told[0])} if told and len(set(told)) == 1 and len(told[0]) == values.shape[1] else {}
+    return {q.model.axis: list(told[0])} if told and len(set(told)) == 1 and len(told[0]) == values.shape[1] else {}
 
 
 def picture(q: Question) -> Tensor | None:

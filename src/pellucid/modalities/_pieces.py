@@ -163,7 +163,7 @@ def behind(q: Question, i: int, baseline: Any = None) -> tuple[Tensor, str]:
         return _samples(q, i, own, alone=baseline is not None), f"those of {own.n:,} background rows"
     words = f"the baseline {own}" if isinstance(own, (int, float, str)) else "the baseline"
     if baseline is None:
-        return leaves(q.start)[i][None], words
+        return leaves(q.start)[i][None], q.model.absent if q.model.absent and not q.places else words
     if q.places:
         return leaves(q.with_baseline(baseline).start)[i][None], words
     return start_of(baseline, (leaves(q.point)[i],), q)[0][None], words

@@ -11,7 +11,7 @@ from ..core.errors import UsageError
 from ..core.game import Board
 from ..core.question import Question
 from ..core.tree import leaves
-from ._pieces import Described, Piece, behind, board_of, held
+from ._pieces import Described, Names, Piece, behind, board_of, held
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -36,8 +36,28 @@ class FeatureMasker(Described):
     def piece(self, q: Question, i: int, lead: str = "") -> Piece:
         """The players of tensor i of the point."""
         background, words = behind(q, i)
-        labels, names = cut(leaves(q.point)[i], self.groups, self.names, lead)
+        p, told = leaves(q.point)[i], features_of(q, i)
+        if told is not None and self.groups is None and self.names is None:
+            return Piece(*_own(p, told), held(background), words, len(background))
+        labels, names = cut(p, self.groups, self.names if self.names is not None or isinstance(self.groups, Tensor) else shared_names(told), lead)
         return Piece(labels, (names,) * q.size, held(background), words, len(background))
+
+
+def features_of(q: Question, i: int) -> Names | None:
+    """The names that the model has for every row's features, where tensor i of the point is a table or parts that are present."""
+    return q.model.features(q.x) if not q.places and len(leaves(q.point)) == 1 and leaves(q.point)[i].ndim == 2 else None
+
+
+def shared_names(told: Names | None) -> tuple[str, ...] | None:
+    """The names that all rows share, if they do."""
+    return told[0] if told and len(set(told)) == 1 else None
+
+
+def _own(p: Tensor, told: Names) -> tuple[Tensor, Names]:
+    """A player for every feature that a row has; columns beyond them (of longer texts) are no players."""
+    counts = torch.tensor([len(n) for n in told])
+    j = torch.arange(p.shape[1]).expand(p.shape)
+    return (j if int(counts.min()) == p.shape[1] else torch.where(j < counts[:, None], j, -1)), told
 
 
 def cut(p: Tensor, groups: Any = None, names: Sequence[str] | None = None, lead: str = "") -> tuple[Tensor, tuple[str, ...]]:

@@ -16,8 +16,9 @@ from ._pieces import Described, board_of
 from .features import FeatureMasker
 from .series import SeriesMasker
 from .superpixels import ImageMasker
+from .text import UNITS, TextMasker
 
-NAMED = {"auto": 0, "columns": 0, "positions": 0, "pixels": 0, "grid": 8, "slic": 50, "felzenszwalb": 100, "segments": 8}
+NAMED = {"auto": 0, "columns": 0, "positions": 0, "pixels": 0, "grid": 8, "slic": 50, "felzenszwalb": 100, "segments": 8, "token": 0, "word": 0, "sentence": 0}
 """Maskers by name, each with the number that may stand behind a colon where none does; 0 takes none."""
 SMALLEST_SHOWN = 32
 """Pixels a side from which a picture is cut along what it shows; smaller ones are cut into a grid."""
@@ -73,11 +74,13 @@ def _one(value: Any, parts: list[Tensor], q: Question) -> Masker:
 def _named(text: str, parts: list[Tensor], q: Question) -> Masker:
     name, colon, number = text.partition(":")
     if name not in NAMED:
-        raise UnknownName("masker", text, NAMED, 'Say "auto", "columns", "positions", "pixels", "grid:8", "slic:50", "felzenszwalb:100", "segments:8", or give a Masker.')
+        raise UnknownName("masker", text, NAMED, 'Say "auto", "columns", "positions", "pixels", "grid:8", "slic:50", "felzenszwalb:100", "segments:8", "word", or give a Masker.')
     if colon and (not NAMED[name] or not number.isdigit() or not int(number)):
         raise UsageError(f"masker {name!r} takes {'a whole number of at least 1 after its colon' if NAMED[name] else 'no number'}; got {text!r}.")
     if name == "auto":
         return _fitting(parts, q)
+    if name in UNITS:
+        return TextMasker(name)
     if name == "columns":
         return _columns(parts)
     if name == "positions":

@@ -13,7 +13,7 @@ from ..core.question import Question
 from ..core.start import Samples
 from ..core.tree import leaves
 from ._pieces import Described, Piece, behind, board_of, held
-from .features import cut
+from .features import cut, features_of, shared_names
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -45,7 +45,8 @@ class TableMasker(Described):
         if p.ndim != 2:
             raise UsageError(f"TableMasker needs a table, (rows, columns); got {tuple(p.shape)}. Use ImageMasker, SeriesMasker or FeatureMasker.")
         background, words = behind(q, i, self._rows(p))
-        names = self.names if self.names is not None or not hasattr(self.background, "columns") else list(map(str, self.background.columns))
+        frame = getattr(self.background, "columns", None)
+        names = self.names if self.names is not None else shared_names(features_of(q, i)) if frame is None else tuple(map(str, frame))
         labels, players = cut(p, self.groups, names)
         return Piece(labels, (players,) * q.size, held(background), words, len(background))
 
