@@ -3,6 +3,7 @@
 import dataclasses
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from architectures import ViT
@@ -11,11 +12,13 @@ from pellucid.backends import wrap
 from pellucid.core import catalogue
 from pellucid.core.errors import NotApplicable
 from pellucid.core.explanation import Explanation
+from pellucid.core.game import Board
 from pellucid.core.procedure import Method
 from pellucid.core.question import Question, ask
 from pellucid.core.target import Neuron
+from pellucid.modalities.maskers import masker_of
 
-QUICK = {"samples": 4}
+QUICK = {"samples": 4, "budget": 160}
 """Parameters that only cost time."""
 QUICK_OF = {"guided-integrated-gradients": {"steps": 12}, "blur-integrated-gradients": {"steps": 12}}
 """The same for one method alone."""
@@ -54,6 +57,22 @@ REFUSED: dict[str, tuple[str, set[str]]] = dict.fromkeys(("guided-backprop", "de
 """What a method says, and of which networks ("name", or "name place"), where it has nothing to act on."""
 REFUSED |= {"guided-grad-cam": ("rectifier", {"vision transformer layer"})}
 REFUSED |= dict.fromkeys(ATTENTION, ("attention", {"pictures", "columns", "smooth", "two inputs", "keywords", "words", "vision transformer layer"}))
+
+
+@dataclasses.dataclass(frozen=True)
+class Few:
+    """The players that there are by themselves, in at most so many groups: for methods that ask every coalition."""
+
+    most: int = 6
+
+    def board(self, q: Question) -> Board:
+        fine = masker_of("auto", q).board(q)
+        own = torch.arange(fine.players) % self.most
+        names = tuple(tuple(f"group {k}" for k in range(min(len(n), self.most))) for n in fine.names)
+        return dataclasses.replace(fine, names=names, labels=None, make=lambda z, rows, copies: fine.make(z[:, own], rows, copies), share=lambda t: fine.share(t[:, own] / own.bincount()[own]))
+
+
+QUICK_OF |= {name: {"masker": Few()} for name in ("exact-shapley",)}
 
 
 def refused(method: Method, subject: Subject, place: str) -> str | None:

@@ -7,7 +7,7 @@ import re
 
 import pytest
 
-from conformance.subjects import METHODS, VARIANTS
+from conformance.subjects import METHODS, VARIANTS, Few
 from pellucid import attribution
 from pellucid.core import catalogue
 from pellucid.core.card import Needs
@@ -23,7 +23,7 @@ fields = pytest.mark.parametrize(("name", "f"), FIELDS, ids=[f"{n}.{f.name}" for
 @variants
 def test_repr_pickle_equality_hash(name):
     method = VARIANTS[name]
-    assert eval(repr(method), vars(attribution)) == method
+    assert eval(repr(method), vars(attribution) | {"Few": Few}) == method
     assert pickle.loads(pickle.dumps(method)) == method
     assert copy.deepcopy(method) == method
     assert hash(copy.copy(method)) == hash(method)

@@ -20,6 +20,7 @@ from .eigen_cam import EigenCAM as EigenCAM
 from .eigen_grad_cam import EigenGradCAM as EigenGradCAM
 from .eigen_smooth import EigenSmooth as EigenSmooth
 from .element_wise_cam import ElementWiseCAM as ElementWiseCAM
+from .exact_shapley import ExactShapley as ExactShapley
 from .excitation_backprop import ExcitationBackprop as ExcitationBackprop
 from .expected_gradients import ExpectedGradients as ExpectedGradients
 from .feature_ablation import FeatureAblation as FeatureAblation
@@ -37,12 +38,15 @@ from .hi_res_cam import HiResCAM as HiResCAM
 from .input_x_gradient import InputXGradient as InputXGradient
 from .integrated_gradients import IntegratedGradients as IntegratedGradients
 from .internal_influence import InternalInfluence as InternalInfluence
+from .kernel_shap import KernelSHAP as KernelSHAP
 from .kpca_cam import KPCACAM as KPCACAM
 from .layer_cam import LayerCAM as LayerCAM
+from .leverage_shap import LeverageSHAP as LeverageSHAP
 from .lift_cam import LiftCAM as LiftCAM
 from .lrp import LRP as LRP
 from .meaningful_perturbation import MeaningfulPerturbation as MeaningfulPerturbation
 from .occlusion import Occlusion as Occlusion
+from .permutation_shapley import PermutationShapley as PermutationShapley
 from .random_cam import RandomCAM as RandomCAM
 from .saliency import Saliency as Saliency
 from .score_cam import ScoreCAM as ScoreCAM
