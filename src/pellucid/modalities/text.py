@@ -84,7 +84,7 @@ class TextMasker(Described):
         """What each piece says; a token that goes on where the one before it ends is marked by ##."""
         if self.unit != "token":
             return tuple(tuple(t[a:b] for a, b in own) for t, own in zip(texts, spans, strict=True))
-        return tuple(tuple(("##" if i and a == own[i - 1][1] else "") + t[a:b].strip() for i, (a, b) in enumerate(own)) for t, own in zip(texts, spans, strict=True))
+        return tuple(tuple(("##" if i and a == own[i - 1][1] else "") + (t[a:b].strip() or "␣") for i, (a, b) in enumerate(own)) for t, own in zip(texts, spans, strict=True))
 
 
 # -- cutting --------------------------------------------------------------------------------------------------------------
@@ -168,7 +168,7 @@ class Tokens:
     def __init__(self, tokenizer: Any, texts: Sequence[str]) -> None:
         if tokenizer is None:
             raise UsageError('Tokens need a tokenizer: TextMasker(tokenizer=...). Without one, use unit="word".')
-        many = len(texts) > 1
+        self.texts, many = texts, len(texts) > 1
         if many and getattr(tokenizer, "pad_token_id", None) is None:
             raise UsageError("Several texts at once need a tokenizer with a padding token; this one has none. Set tokenizer.pad_token, or ask about one text at a time.")
         fast = bool(getattr(tokenizer, "is_fast", False))
@@ -189,12 +189,13 @@ class Tokens:
         return [sorted({s for s in row if s is not None}) for row in self.at]
 
     def labels(self, spans: Sequence[Sequence[Span]]) -> Tensor:
-        """(B, T) the piece that every token belongs to, by its first character; -1 for special tokens and what no piece covers."""
+        """(B, T) the piece that every token belongs to, by its first character (a space by what follows it); -1 for special tokens and what no piece covers."""
         lab = torch.full(self.ids.shape, -1)
-        for i, (row, own) in enumerate(zip(self.at, spans, strict=True)):
+        for i, (text, row, own) in enumerate(zip(self.texts, self.at, spans, strict=True)):
             for j, token in enumerate(row):
                 if token is not None:
-                    lab[i, j] = next((k for k, (a, b) in enumerate(own) if a <= token[0] < b), -1)
+                    first = token[0] if text[slice(*token)].strip() else token[1]
+                    lab[i, j] = next((k for k, (a, b) in enumerate(own) if a <= first < b), -1)
         return lab
 
 

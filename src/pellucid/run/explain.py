@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from ..backends import load, wrap
+from ..backends.text import pose
 from ..core import catalogue
 from ..core.card import Card
 from ..core.errors import UsageError
@@ -17,6 +18,7 @@ from ..core.progress import Watcher, watching
 from ..core.provenance import describe
 from ..core.question import Question, ask
 from ..core.tree import Tree, each, leaves
+from ..modalities.text import UNITS, TextMasker
 from .advice import advise
 
 LEVELS = ("none", "basic", "full")
@@ -36,7 +38,8 @@ def explain(
     """
     if evidence not in LEVELS:
         raise UsageError(f"evidence needs to be one of {', '.join(LEVELS)}; got {evidence!r}.")
-    q = ask(_model(model), inputs, target, at, baseline, ids, seed, batch_size)
+    model, inputs, baseline = _posed(_model(model), inputs, baseline, _text_masker(parameters.get("masker", getattr(method, "masker", None))))
+    q = ask(model, inputs, target, at, baseline, ids, seed, batch_size)
     chosen, reason = _method(method, q, parameters)
     with watching(progress):
         e = chosen(q)
@@ -69,17 +72,27 @@ def _model(model: Any) -> Model:
     return load(model) if isinstance(model, str) else wrap(model)
 
 
+def _text_masker(masker: Any) -> TextMasker | None:
+    return masker if isinstance(masker, TextMasker) else TextMasker(masker) if isinstance(masker, str) and masker in UNITS else None
+
+
+def _posed(model: Model, inputs: Any, baseline: Any, masker: TextMasker | None) -> tuple[Model, Any, Any]:
+    """What is really asked: texts that come with a masker become the presence of their pieces."""
+    return pose(model, inputs, masker, baseline) if masker is not None else (model, inputs, baseline)
+
+
 def _method(method: str | Method, q: Question, parameters: dict[str, Any]) -> tuple[Method, str]:
     if isinstance(method, Method):
         if parameters:
             raise UsageError(f"Parameters go into the method itself; got {', '.join(parameters)} beside a {type(method).__name__}.")
         return method, ""
-    if isinstance(method, str) and method == "auto":
-        advice = advise(q)
-        return catalogue.make("methods", advice.method, **parameters), advice.reason
     if not isinstance(method, str):
         raise UsageError(f"method needs a name or a Method; got {type(method).__name__}.")
-    return catalogue.make("methods", method, **parameters), ""
+    name, reason = (advice.method, advice.reason) if method == "auto" and (advice := advise(q)) else (method, "")
+    known = catalogue.entries("methods").get(name)
+    if _text_masker(parameters.get("masker")) is not None and known is not None and "masker" not in [f.name for f in known.fields]:
+        parameters = {k: v for k, v in parameters.items() if k != "masker"}  # the question is about its pieces already
+    return catalogue.make("methods", name, **parameters), reason
 
 
 def _noted(e: Explanation, note: str) -> Explanation:
