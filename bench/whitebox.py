@@ -13,11 +13,12 @@ import contextlib
 import statistics
 import sys
 import threading
+import time
 import types
 from collections.abc import Callable, Iterator
 
 import torch
-from engine import Arm, Bench, quiet, seconds
+from engine import CORES, Arm, Bench, quiet, seconds
 from subjects import efficientnet, photo
 from torch import Tensor, nn
 
@@ -263,10 +264,10 @@ def grad_cam_package() -> Iterator[types.ModuleType | None]:
 
 
 def channels(bench: Bench, rounds: int) -> None:
-    """Ablation-CAM and Score-CAM on the 320 channels of the last block."""
+    """Ablation-CAM and Score-CAM on the 320 channels of the last block; seconds on the clock and of the processor, which other work does not stretch."""
     print("\nMethods that ask once a channel (320 channels)")
     with grad_cam_package() as cams:
-        for name, theirs, goal in (("ablation-cam", "AblationCAM", 20), ("score-cam", "ScoreCAM", 1.5)):
+        for name, theirs, goal, threads in (("ablation-cam", "AblationCAM", 20, {1, CORES}), ("score-cam", "ScoreCAM", 1.5, {CORES})):
             made = pel_method(name, {})
             if made is None:
                 print(f"{name:<14} not in the catalogue")
@@ -276,11 +277,25 @@ def channels(bench: Bench, rounds: int) -> None:
                 return pel.explain(bench.model, bench.x, method=made, target=bench.target, at=LAYER, evidence="none")
 
             e = ours()
-            told = f"{name:<14} {e.cost.forward_rows} forward rows, {e.cost.backward_rows} backward"
-            if cams is not None:
-                took, over = ratio(rounds, ours, peer=peer_cam(bench, cams, theirs))
-                told += f" | ours {took:.2f} s, grad-cam {over['peer']:.1f}x slower (goal {goal})"
-            print(told, flush=True)
+            print(f"{name:<14} {e.cost.forward_rows} forward rows, {e.cost.backward_rows} backward", flush=True)
+            for n in sorted(threads) if cams is not None else ():
+                torch.set_num_threads(n)
+                mine, over, busy = against(rounds, ours, peer_cam(bench, cams, theirs))
+                print(f"{name:<14} {n} threads: ours {mine:.2f} s, grad-cam {over:.1f}x slower, {busy:.1f}x in processor time (goal {goal})", flush=True)
+    torch.set_num_threads(CORES)
+
+
+def against(rounds: int, ours: Callable[[], object], peer: Callable[[], object]) -> tuple[float, float, float]:
+    """(our seconds, the peer's over ours, the same of processor time), medians of interleaved rounds after one of each."""
+    took: list[tuple[float, float, float, float]] = []
+    for _ in range(rounds + 1):
+        marks = [(time.perf_counter(), time.process_time())]
+        for run in (ours, peer):
+            run()
+            marks.append((time.perf_counter(), time.process_time()))
+        (a, i), (b, j), (c, k) = marks
+        took.append((b - a, c - b, j - i, k - j))
+    return statistics.median(t[0] for t in took[1:]), statistics.median(t[1] / t[0] for t in took[1:]), statistics.median(t[3] / t[2] for t in took[1:])
 
 
 def main() -> None:

@@ -418,6 +418,47 @@ def test_unused_cached_values_are_dropped():
     assert [leaves(n.out)[0].numel() for n in road.root.kids[0].kids if n is not road.at] == [900, 0, 0, 0]
 
 
+class Glances(nn.Module):
+    """Looks at its input's size above the layers; at its numbers where the layer's are large."""
+
+    def __init__(self):
+        super().__init__()
+        self.a, self.b = nn.Linear(4, 4), nn.Linear(4, 2)
+
+    def forward(self, x):
+        h = self.a(x).reshape(x.size(0), *x.shape[1:])
+        return self.b(h if h.abs().max() < 100 else h + x) / len(x) * h.shape[0]
+
+
+def test_inputs_that_are_only_sized_are_not_copied():
+    net, x, rows = Glances(), torch.randn(3, 4), torch.tensor([2, 0, 2, 1])
+    road = SuffixRoad(Shadow(net), Place("a"), (x,), {})
+    few = road.inputs((x,), rows)
+    assert few[0].is_meta
+    assert few[0].shape == (4, 4)
+    z = torch.randn(4, 4)
+    agree(road(few, {}, z, rows), net.b(z))
+    with pytest.raises(Unfit):  # never numbers that are not there
+        road(few, {}, 1e4 * z, rows)
+    agree(road((x[rows],), {}, 1e4 * z, rows), net.b(1e4 * z + x[rows]))
+
+
+def test_inputs_that_are_read_above_are_those_of_the_rows():
+    net, args = made("two inputs")
+    rows = torch.tensor([2, 0])
+    image, table, *_ = SuffixRoad(Shadow(net), Place("mix"), args, {}).inputs(args, rows)
+    assert torch.equal(image, args[0][rows])
+    assert table.is_meta
+
+
+@pytest.mark.parametrize("n", [1, 2, 3])
+def test_making_a_road_costs_the_rows_and_a_check(n):
+    net, args = made("residual")
+    spent = []
+    SuffixRoad(Shadow(net), Place("conv2"), take(args, torch.arange(n)), {}, spend=spent.append)
+    assert sum(spent) == n + 3 * (3 if n == 2 else 2)
+
+
 def test_one_recorded_row_serves_many():
     net, args = made("residual")
     one = take(args, torch.tensor([1]))

@@ -138,25 +138,25 @@ class Engine:
     def _forward(self, step: Step, parts: tuple[Tensor, ...] | None, rows: Tensor) -> Tensor:
         """What the target reads, of these rows, with `parts` at the place."""
         parts = tuple(_layout(p, step.channels_last) for p in parts) if parts is not None else None
-        args, kwargs = self._inputs(rows, parts)
-        if step.channels_last:
-            args, kwargs = map_leaves(lambda v: _layout(v, True), (args, kwargs))
-        out = self._above(args, kwargs, parts, rows)
+        out = self._above(parts, rows)
         if out is None:
+            args, kwargs = self._inputs(rows, parts)
+            if step.channels_last:
+                args, kwargs = map_leaves(lambda v: _layout(v, True), (args, kwargs))
             inside = self.places if parts is not None else ()
             road = FullRoad(self._runner(step.channels_last), inside, self.read)
             out = self._guard(lambda: road(args, kwargs, parts if inside and parts is not None else ()))
         self.count.forward += len(rows)
         return self._readable(out, len(rows))
 
-    def _above(self, args: tuple[Any, ...], kwargs: dict[str, Any], parts: tuple[Tensor, ...] | None, rows: Tensor) -> Any:
+    def _above(self, parts: tuple[Tensor, ...] | None, rows: Tensor) -> Any:
         """The output by the recorded prefix; None where there is none, or where it turns out not to fit these values."""
         suffix = self._suffix
         if parts is None or not self.places or suffix is None:
             return None
         self._runner()  # laid out as it was when the prefix was recorded
         try:
-            return self._guard(lambda: suffix(args, kwargs, parts[0], rows // self.fan))
+            return self._guard(lambda: suffix(*call_args(suffix.inputs(self.x, rows)), parts[0], rows // self.fan))
         except Unfit as why:
             self._give_up_suffix(why)
             return None

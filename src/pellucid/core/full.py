@@ -1,7 +1,7 @@
 """The whole forward through a model with a layer's value read or replaced."""
 
 import contextlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import torch
@@ -102,8 +102,8 @@ class _Pass:
                 tree = tree if z is None else with_value(tree, self.places[i], z)
         return tree
 
-    def go(self, args: Args, kwargs: Kwargs) -> Any:
-        out, ended = forward(self.runner, self, args, kwargs)
+    def go(self, args: Args, kwargs: Kwargs, around: Callable[[Handler], Handler] | None = None) -> Any:
+        out, ended = forward(self.runner, self if around is None else around(self), args, kwargs)
         if ended:
             self._judge()
         return out
@@ -154,18 +154,22 @@ class FullRoad:
     def __call__(self, args: Args, kwargs: Kwargs, z: tuple[Tensor, ...]) -> Any:
         if len(z) != len(self.places):
             raise UsageError(f"A road with {len(self.places)} places needs as many values; got {len(z)}.")
+        return self.changed(args, kwargs, lambda i, value: z[i])
+
+    def changed(self, args: Args, kwargs: Kwargs, change: Callable[[int, Tensor], Tensor], around: Callable[[Handler], Handler] | None = None) -> Any:
+        """The same where `change(i, value)` says what stands at each place; `around` puts a handler round the pass's own, which it calls, and sees a whole pass."""
         box: list[Tensor] = []
-        stop = self._may_stop()
+        stop = around is None and self._may_stop()
 
         def meet(i: int, value: Tensor) -> Tensor | None:
-            if i < len(z):
-                return z[i]
+            if i < len(self.places):
+                return change(i, value)
             box.append(value if stop else value.clone())
             if stop:
                 raise Stop
             return None
 
-        out = _Pass(self.shadow, self._all(), meet).go(args, kwargs)
+        out = _Pass(self.shadow, self._all(), meet).go(args, kwargs, around)
         return out if self.read is None else (box[0],)
 
     def tap(self, args: Args, kwargs: Kwargs) -> tuple[tuple[Tensor, ...], Any]:

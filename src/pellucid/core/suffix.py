@@ -11,8 +11,8 @@ from .errors import UsageError
 from .full import Args, FullRoad, Kwargs, Unfit, forward, index_of, or_unfit, unmet, value_at, with_value
 from .model import Runner
 from .places import Place
-from .shadow import Stop
-from .tree import is_float, leaves, refill, rows_of, take
+from .shadow import Handler, Stop
+from .tree import Tree, has_rows, is_float, leaves, refill, rows_of, take
 
 # ---------------------------------------------------------------- recording what lies below
 
@@ -43,18 +43,24 @@ class _Node:
 
 
 class _Recording:
-    """The tree of calls up to a place, with their outputs. The pass stops there, so that nothing above writes into what is kept."""
+    """The tree of calls up to a place, with their outputs. Without an `inner` handler the pass stops there, so that nothing above writes into
+    what is kept; with one it goes on, and of each output only the sizes are kept.
+    """
 
-    def __init__(self, runner: Runner, place: Place, args: Args, kwargs: Kwargs) -> None:
-        self.place, self.module = place, runner.names[place.layer]
+    def __init__(self, runner: Runner, place: Place, inner: Handler | None = None) -> None:
+        self.place, self.module, self.inner = place, runner.names[place.layer], inner
         self.counts: dict[int, int] = {}
         self.root = self.at = _Node(runner.module)
         self.stack = [self.root]
-        forward(runner, self._call, args, kwargs)
-        if self.at is self.root:
-            raise UsageError(unmet(place, self.counts.get(id(self.module), 0)))
 
-    def _call(self, module: nn.Module, args: Args, kwargs: dict[str, Any]) -> Any:
+    def found(self) -> "_Recording":
+        if self.at is self.root:
+            raise UsageError(unmet(self.place, self.counts.get(id(self.module), 0)))
+        return self
+
+    def __call__(self, module: nn.Module, args: Args, kwargs: dict[str, Any]) -> Any:
+        if self.at is not self.root and self.inner is not None:
+            return self.inner(module, args, kwargs)
         node = _Node(module, self.counts.get(id(module), 0))
         self.counts[id(module)] = node.call + 1
         self.stack[-1].kids.append(node)
@@ -63,17 +69,22 @@ class _Recording:
             self._arrive(node, (args, kwargs))
         self.stack.append(node)
         try:
-            out = module._call_impl(*args, **kwargs)
+            out = module._call_impl(*args, **kwargs) if self.inner is None else self.inner(module, args, kwargs)
         finally:
             self.stack.pop()
-        if here:
-            self._arrive(node, out)
-        node.out, node.kids = out, []  # frees what a finished parent hides
+        if self.at is self.root:
+            node.out, node.kids = self._kept(out), []  # frees what a finished parent hides
+            if here:
+                self._arrive(node, out)
         return out
 
+    def _kept(self, tree: Any) -> Any:
+        return tree if self.inner is None else sizes(tree)
+
     def _arrive(self, node: _Node, tree: Any) -> None:
-        self.at, node.out, node.kids = node, tree, []
-        raise Stop
+        self.at, node.out, node.kids = node, self._kept(tree), []
+        if self.inner is None:
+            raise Stop
 
     def nodes(self) -> list[_Node]:
         return list(_walk(self.root))
@@ -85,14 +96,19 @@ def _walk(node: _Node) -> Iterator[_Node]:
         yield from _walk(kid)
 
 
-def _axis(one: Any, two: Any) -> tuple[int, int] | None:
-    """(axis, units a row) that doubles from one row to two; None: shared by all rows, or no tensor."""
-    if not isinstance(one, Tensor) or one.shape == two.shape:
+def sizes(tree: Any) -> list[torch.Size | None]:
+    """How large each tensor of a tree is."""
+    return [leaf.shape if isinstance(leaf, Tensor) else None for leaf in leaves(tree)]
+
+
+def _axis(one: torch.Size | None, two: torch.Size | None, n: int, m: int) -> tuple[int, int] | None:
+    """(axis, units a row) that grows as the rows do, from n to m; None: shared by all rows, or no tensor."""
+    if one is None or one == two:
         return None
-    changed = [i for i, (p, q) in enumerate(zip(one.shape, two.shape, strict=False)) if p != q]
-    if one.ndim != two.ndim or len(changed) != 1 or two.shape[changed[0]] != 2 * one.shape[changed[0]]:
+    changed = [i for i, (p, q) in enumerate(zip(one, two or (), strict=False)) if p != q]
+    if two is None or len(one) != len(two) or len(changed) != 1 or one[changed[0]] % n or two[changed[0]] * n != one[changed[0]] * m:
         raise Unfit("a cached value has no batch axis")
-    return changed[0], one.shape[changed[0]]
+    return changed[0], one[changed[0]] // n
 
 
 def _rows(value: Any, axis: tuple[int, int] | None, rows: Tensor) -> Any:
@@ -111,19 +127,26 @@ def _rows(value: Any, axis: tuple[int, int] | None, rows: Tensor) -> Any:
 # ---------------------------------------------------------------- only what lies above
 
 
+_SIZES = frozenset((Tensor.size, Tensor.dim, Tensor.ndimension, Tensor.numel, Tensor.__len__, Tensor.shape.__get__, Tensor.ndim.__get__))  # type: ignore[attr-defined]
+
+
 class _Reads(TorchFunctionMode):
-    """Remembers by identity which tensors any operation was given."""
+    """Remembers by identity which tensors any operation was given, and which of them gave more than their size."""
 
     def __init__(self) -> None:
         super().__init__()
         self.seen: dict[int, Tensor] = {}
+        self.read: dict[int, Tensor] = {}
 
     def __torch_function__(self, function: Any, kinds: Any, args: Any = (), kwargs: Any = None) -> Any:
-        self.note((args, kwargs or {}))
+        self.note((args, kwargs or {}), function not in _SIZES)
         return function(*args, **(kwargs or {}))
 
-    def note(self, tree: Any) -> None:
-        self.seen.update({id(t): t for t in leaves(tree) if isinstance(t, Tensor)})
+    def note(self, tree: Any, read: bool = True) -> None:
+        found = {id(t): t for t in leaves(tree) if isinstance(t, Tensor)}
+        self.seen.update(found)
+        if read:
+            self.read.update(found)
 
 
 class _Replay:
@@ -199,7 +222,7 @@ class _Replay:
 class SuffixRoad:
     """The model's output when a layer answers `z[i]` for row `rows[i]` of the recorded inputs; all below the layer is cached.
 
-    Making one costs two to four whole rows, which `spend` is told of. It compares itself with the whole forward on perturbed rows and raises
+    Making one costs two or three whole rows, which `spend` is told of. It compares itself with the whole forward on perturbed rows and raises
     `Unfit` where the two differ: random operations, values kept between calls, rows that see each other.
     """
 
@@ -208,16 +231,21 @@ class SuffixRoad:
         self.reader = None if read is None else shadow.names[read.layer]
         self.full = FullRoad(shadow, (place,), read)
         inputs = (args, dict(kwargs))
-        recorded = self._record(inputs)
+        recorded = self._prefix(inputs)
         self.root, self.at = recorded.root, recorded.at
         self.reads_before = recorded.counts.get(id(self.reader), 0)
-        self.rows = self._count(recorded)
+        self.rows = rows_of(inputs) or 1
+        self.unread: frozenset[int] = frozenset()
         self._check(inputs)
         self._forget_place()
 
     def __call__(self, args_for_rows: Args, kwargs_for_rows: Kwargs, z: Tensor | tuple[Tensor, ...], rows: Tensor) -> Any:
-        """`args_for_rows`: the inputs of those rows, which code between the layers may read; an expanded view will do."""
+        """`args_for_rows`: the inputs of those rows, which code between the layers may read; `inputs` gives them."""
         return self._run(_Replay(self, z[0] if isinstance(z, tuple) else z, rows), args_for_rows, kwargs_for_rows)
+
+    def inputs(self, x: Tree, rows: Tensor) -> Tree:
+        """Those rows of the inputs; a tensor of which the code between the layers reads no more than the size has nothing else."""
+        return refill(x, [_sized(v, len(rows)) if i in self.unread else take(v, rows) for i, v in enumerate(leaves(x))])
 
     def _run(self, replay: _Replay, args: Args, kwargs: Kwargs) -> Any:
         with or_unfit():
@@ -228,22 +256,6 @@ class SuffixRoad:
 
     # -- recording
 
-    @torch.no_grad()
-    def _record(self, inputs: Any) -> _Recording:
-        """Records the rows themselves, and one and two rows beside them to learn which axis of each value is the batch."""
-        whole = self._prefix(inputs)
-        with or_unfit():
-            one, two = (self._prefix(take(inputs, torch.zeros(n, dtype=torch.long))) for n in (1, 2))
-        lists = [r.nodes() for r in (one, two, whole)]
-        if not [n.module for n in lists[0]] == [n.module for n in lists[1]] == [n.module for n in lists[2]]:
-            raise Unfit("the calls differ with the batch")
-        for p, q, node in zip(*lists, strict=True):
-            if node.out is not None:
-                node.axes = _axes(p.out, q.out, node.out)
-                node.used = [True] * len(node.axes)
-        return whole
-
-    @torch.no_grad()
     def extend(self, args: Args, kwargs: Kwargs) -> None:
         """Records further rows, of which only what is read above is kept; `settle` comes after the last."""
         with or_unfit():
@@ -263,9 +275,12 @@ class SuffixRoad:
                 node.join()
         return self
 
+    @torch.no_grad()
     def _prefix(self, inputs: Any) -> _Recording:
         self.spend(rows_of(inputs) or 0)
-        return _Recording(self.shadow, self.place, *inputs)
+        recording = _Recording(self.shadow, self.place)
+        forward(self.shadow, recording, *inputs)
+        return recording.found()
 
     def _count(self, recorded: _Recording) -> int:
         """How many rows were recorded, by the batch axis of the layer's value."""
@@ -286,25 +301,50 @@ class SuffixRoad:
 
     @torch.no_grad()
     def _check(self, inputs: Any) -> None:
-        """Perturbed rows by both roads; the first replay also learns which cached values are read at all."""
-        many = 3 if self.rows == 2 else 2  # never the recorded count: a batch size kept in a number must show
+        """Perturbed rows by both roads; the first replay also learns which cached values, and which inputs, are read at all."""
+        many = 3 if self.rows == 2 else 2  # never the recorded count: it shows which axis is the batch, and a batch size kept in a number
         rows = torch.arange(many).flip(0) % self.rows
-        args, kwargs = take(inputs, rows)
-        z = self._perturbed(rows)
+        some = take(inputs, rows)
         self.spend(3 * many)
-        want = self.full(args, kwargs, (z,))
+        z, want = self._whole(some, many)
         replay = _Replay(self, z, rows)
         replay.served = []
         with _Reads() as reads:
-            reads.note(self._run(replay, args, kwargs))
+            reads.note(self._run(replay, *some))
         _forget(replay.served, reads.seen)
+        self.unread = frozenset(i for i, v in enumerate(leaves(some)) if has_rows(v) and id(v) not in reads.read)
+        args, kwargs = self.inputs(inputs, rows)
         _compare(self(args, kwargs, z, rows), want)  # by the road taken from now on
 
-    def _perturbed(self, rows: Tensor) -> Tensor:
-        i = index_of(self.at.out, self.place)
-        z = _rows(leaves(self.at.out)[i], self.at.axes[i], rows)
-        noise = torch.randn(z.shape, generator=torch.Generator().manual_seed(0))
-        return z * (1 + 0.1 * noise.to(z))
+    def _whole(self, inputs: Any, many: int) -> tuple[Tensor, Any]:
+        """The place's value perturbed, and what the whole forward gives for it; what it meets on its way shows each cached value's batch axis."""
+        recordings: list[_Recording] = []
+        box: list[Tensor] = []
+
+        def around(inner: Handler) -> Handler:
+            recordings.append(_Recording(self.shadow, self.place, inner))
+            return recordings[0]
+
+        def change(_: int, value: Tensor) -> Tensor:
+            noise = torch.randn(value.shape, generator=torch.Generator().manual_seed(0))
+            box.append(value * (1 + 0.1 * noise.to(value)))
+            return box[0]
+
+        args, kwargs = inputs
+        want = self.full.changed(args, kwargs, change, around)
+        if not box:
+            raise Unfit("the value that is read does not come after the place")
+        self._learn_axes(recordings[0], many)
+        return box[0], want
+
+    def _learn_axes(self, other: _Recording, many: int) -> None:
+        mine, theirs = list(_walk(self.root)), other.nodes()
+        if [n.module for n in mine] != [n.module for n in theirs]:
+            raise Unfit("the calls differ with the batch")
+        for node, twin in zip(mine, theirs, strict=True):
+            if node.out is not None:
+                node.axes = _axes(sizes(node.out), twin.out, self.rows, many)
+                node.used = [True] * len(node.axes)
 
 
 def _forget(served: list[tuple[_Node, list[Any]]], seen: dict[int, Tensor]) -> None:
@@ -314,11 +354,15 @@ def _forget(served: list[tuple[_Node, list[Any]]], seen: dict[int, Tensor]) -> N
         node.out = refill(node.out, [v if u else v.new_empty(0) for v, u in zip(leaves(node.out), node.used, strict=True)])
 
 
-def _axes(one: Any, two: Any, many: Any) -> list[tuple[int, int] | None]:
-    trees = [leaves(t) for t in (one, two, many)]
-    if len({len(t) for t in trees}) != 1:
+def _axes(one: list[torch.Size | None], two: list[torch.Size | None], n: int, m: int) -> list[tuple[int, int] | None]:
+    if len(one) != len(two):
         raise Unfit("a cached value differs in structure with the batch")
-    return [_axis(p, q) for p, q, _ in zip(*trees, strict=True)]
+    return [_axis(p, q, n, m) for p, q in zip(one, two, strict=True)]
+
+
+def _sized(value: Tensor, n: int) -> Tensor:
+    """A tensor for `n` rows that has its size and nothing else: whoever reads it after all is told so."""
+    return torch.empty((n, *value.shape[1:]), dtype=value.dtype, device="meta")
 
 
 def _compare(got: Any, want: Any) -> None:
