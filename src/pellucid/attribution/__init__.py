@@ -43,6 +43,7 @@ from .kpca_cam import KPCACAM as KPCACAM
 from .layer_cam import LayerCAM as LayerCAM
 from .leverage_shap import LeverageSHAP as LeverageSHAP
 from .lift_cam import LiftCAM as LiftCAM
+from .lime import LIME as LIME
 from .lrp import LRP as LRP
 from .meaningful_perturbation import MeaningfulPerturbation as MeaningfulPerturbation
 from .occlusion import Occlusion as Occlusion

@@ -23,6 +23,8 @@ class Played:
     interactions: Tensor | None = None
     triples: Tensor | None = None
     convergence: Tensor | None = None
+    fit: Tensor | None = None
+    """(B,) R2 of a surrogate."""
     notes: tuple[str, ...] = ()
 
 
@@ -45,7 +47,7 @@ def play(q: Question, masker: object, estimate: Callable[[Game], Played]) -> Val
 def _joined(whole: list[tuple[Tensor, Played]], size: int, players: int) -> Played:
     """The groups' numbers as one batch in the rows' own order."""
     out: dict[str, Tensor | None] = {}
-    for name in ("values", "error", "interactions", "triples", "convergence"):
+    for name in ("values", "error", "interactions", "triples", "convergence", "fit"):
         parts = [(rows, getattr(p, name)) for rows, p in whole]
         if any(t is None for _, t in parts):
             out[name] = None
@@ -64,4 +66,4 @@ def _told(board: Board, found: Played, base: Tensor) -> Values:
     error = None if found.error is None else board.share(found.error)
     most = max(map(len, board.names))
     notes = (f"{most} player{'s' * (most != 1)}; worth of a coalition: {board.value_function}", *found.notes)
-    return Values(board.share(found.values), error=error, notes=notes, convergence=found.convergence, base=base, players=players)
+    return Values(board.share(found.values), error=error, notes=notes, convergence=found.convergence, fit=found.fit, base=base, players=players)

@@ -32,6 +32,7 @@ class Explanation:
     `total` is the target at the input, `base` at the baseline; where a method is complete, `gap` is the sum of the
     values less `total - base`. `error` is the standard error of sampled values. Rules on operations say which share of the
     answer operations `absorbed`, and which is `unaccounted` for. Games keep their `players`: names, values and errors.
+    Surrogates say how well they `fit`: R2 around the input.
     """
 
     values: Tree
@@ -54,6 +55,7 @@ class Explanation:
     absorbed: Tensor | None = None
     unaccounted: Tensor | None = None
     players: Players | None = None
+    fit: Tensor | None = None
     picture: Tensor | None = None
     predictions: tuple[tuple[tuple[str, float], ...], ...] = ()
     signed: bool = True
@@ -89,9 +91,12 @@ class Explanation:
 
     # -- showing -----------------------------------------------------------------------------------------------------
 
-    def plot(self, row: int = 0) -> Any:
-        """A matplotlib figure of one row."""
-        return _views().figure(self, row)
+    def plot(self, row: int | None = None, kind: str = "auto") -> Any:
+        """A matplotlib figure of a row: the views that fit it, or one of bar, beeswarm, force, map, network, overlay, tint, waterfall.
+
+        Many rows of one table are shown together where no row is named; elsewhere the first one is.
+        """
+        return _views().figure(self, row, kind)
 
     def __rich__(self) -> Any:
         return importlib.import_module("pellucid.views.terminal").render(self)
@@ -167,7 +172,7 @@ class Explanation:
     def tensors(self) -> dict[str, Tensor]:
         """The tensors by name, on the CPU."""
         out = {f"{k}.{'.'.join(map(str, p))}" if p else k: t for k in ("values", "point", "error") if getattr(self, k) is not None for p, t in paths(getattr(self, k)) if isinstance(t, Tensor)}
-        out |= {k: t for k in ("total", "base", "gap", "picture", "convergence", "absorbed", "unaccounted") if (t := getattr(self, k)) is not None}
+        out |= {k: t for k in ("total", "base", "gap", "picture", "convergence", "absorbed", "unaccounted", "fit") if (t := getattr(self, k)) is not None}
         out |= self.players.tensors() if self.players else {}
         return {k: t.detach().cpu().contiguous().clone() for k, t in out.items()}
 
@@ -180,7 +185,7 @@ class Explanation:
         plain: dict[str, Any] = {k: d[k] for k in ("method", "parameters", "at", "baseline", "seed", "names", "signed", "provenance")}
         lists: dict[str, Any] = {k: tuple(d[k]) for k in ("target", "axes")} | {"ids": tuple(tuple(i) if isinstance(i, list) else i for i in d["ids"])}
         predictions = tuple(tuple((n, p) for n, p in row) for row in d["predictions"])
-        own: dict[str, Any] = {k: tensors.get(k) for k in ("base", "gap", "picture", "convergence", "absorbed", "unaccounted")}
+        own: dict[str, Any] = {k: tensors.get(k) for k in ("base", "gap", "picture", "convergence", "absorbed", "unaccounted", "fit")}
         evidence = Evidence.from_dict(d["evidence"]) if d["evidence"] else None
         own["players"] = Players.from_parts(d.get("players"), tensors)
         return cls(**trees, **plain, **lists, **own, total=tensors["total"], predictions=predictions, cost=Cost(**d["cost"]), evidence=evidence)

@@ -39,7 +39,11 @@ class Values:
     """(B,) for rules: the share of the answer that neither the values nor `absorbed` account for."""
     base: Tensor | None = None
     """(B,) what nobody is worth, where a game's "absent" is not the question's baseline."""
+    total: Tensor | None = None
+    """(B,) what the values explain, where that is the target in another scale."""
     players: Players | None = None
+    fit: Tensor | None = None
+    """(B,) for surrogates: R2, the share of the answer's variance around the input that the simple model explains."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -118,14 +122,14 @@ class Method(Procedure):
 
     def _explanation(self, q: Question, found: Values) -> Explanation:
         complete = Promise.COMPLETE in self.card.promises and (found.base is not None or not isinstance(q.baseline, Samples))
-        total = q.target_values()
+        total = q.target_values() if found.total is None else found.total
         base = (q.value(q.start) if found.base is None else found.base.to(total)) if complete else found.base
         gap = sum_of(found.values) - (total - base) if complete and base is not None else None
         facts = describe(q, found, self.card)
         count = q.cost()  # last: what is told of a question may still be asked
         cost = Cost(count.forward, count.backward, count.seconds, count.chunk(), str(Plan(count.steps)))
         return Explanation(values=found.values, method=self.name, parameters=self.parameters(), total=total, cost=cost, base=base, gap=gap, error=found.error,
-                           convergence=found.convergence, absorbed=found.absorbed, unaccounted=found.unaccounted, players=found.players,
+                           convergence=found.convergence, absorbed=found.absorbed, unaccounted=found.unaccounted, players=found.players, fit=found.fit,
                            signed=self.card.signed and found.signed, question=q.unplanned(), **facts)
 
 

@@ -19,6 +19,7 @@ from .class_dependence import ClassDependence
 from .completeness_gap import CompletenessGap
 from .conservation import Conservation
 from .convergence import Convergence
+from .local_fit import LocalFit
 from .mask_fidelity import MaskFidelity, Tested, missing, readings, second_opinion
 from .sparseness import Sparseness
 from .stability import Stability
@@ -42,7 +43,8 @@ def gather(q: Question, explanation: Explanation, method: Method | None, level: 
     facts = [_facts(s, i, changed, steps) for i in range(s.size)]
     hidden, found = _hide(s, facts, cuts, level, pool)
     facts = [_with(f, t) for f, t in zip(facts, found, strict=True)]
-    rest = (CompletenessGap().read(s), *([Conservation().read(s)] if explanation.absorbed is not None else []), *([Stability().read(s)] if level == "full" else []), Sparseness().read(s, cuts))
+    own_account = [m.read(s) for m, told in ((Conservation(), explanation.absorbed), (LocalFit(), explanation.fit)) if told is not None]
+    rest = (CompletenessGap().read(s), *own_account, *([Stability().read(s)] if level == "full" else []), Sparseness().read(s, cuts))
     every = (*hidden, changed, steps, *rest)
     return _evidence(s, facts, every, cuts, level, sum((r.cost for r in every), own))
 
