@@ -155,7 +155,10 @@ class Model:
         elif self.preprocess is None and any(isinstance(i, (str, bytes)) or hasattr(i, "__fspath__") for i in (inputs if isinstance(inputs, (list, tuple)) else [inputs])):
             raise UsageError(f"{self.name} has no preprocessing for files, so it needs tensors or arrays; got {inputs!r}. Give preprocess= to pel.wrap.")
         elif self.preprocess is not None and isinstance(inputs, (list, tuple)) and inputs and all(_is_picture(i) for i in inputs):
-            inputs = torch.cat([self.preprocess(self.open(i)) for i in inputs])
+            pictures = [self.preprocess(self.open(i)) for i in inputs]
+            if len(sizes := {tuple(p.shape[1:]) for p in pictures}) > 1:
+                raise UsageError(f"Pictures in one question need one size; got {' and '.join(map(str, sorted(sizes)[:2]))}. Ask one at a time, or give preprocess= with a size.")
+            inputs = torch.cat(pictures)
         return each(self._place, _arrays(inputs)) if leaves(inputs) else inputs
 
     def _place(self, leaf: Any) -> Any:
@@ -179,7 +182,10 @@ def _is_picture(inputs: Any) -> bool:
 
 def _arrays(tree: Tree) -> Tree:
     def leaf(v: Any) -> Any:
-        return torch.as_tensor(v) if hasattr(v, "__array__") and not isinstance(v, Tensor) and hasattr(v, "dtype") else v
+        if isinstance(v, Tensor) or not hasattr(v, "__array__") or not hasattr(v, "dtype"):
+            return v
+        flags = getattr(v, "flags", None)
+        return torch.as_tensor(v if getattr(flags, "writeable", True) else v.copy())
 
     return map_leaves(leaf, tree)
 

@@ -32,7 +32,8 @@ def _keys(part: Tensor) -> list[list[int]]:
 def _words(raw: Tensor) -> Tensor:
     """Integers of at most 32 bits: times a factor, what differs in the sign alone (bit 63 of a double) would be the same for every column."""
     narrow = {1: torch.int8, 2: torch.int16, 4: torch.int32, 8: torch.int32}
-    return (torch.view_as_real(raw) if raw.is_complex() else raw).view(narrow[raw.element_size()]).to(torch.int64).reshape(len(raw), -1)
+    real = torch.view_as_real(raw) if raw.is_complex() else raw
+    return real.view(narrow[real.element_size()]).to(torch.int64).reshape(len(raw), -1)
 
 
 def _sums(raw: Tensor) -> Tensor:

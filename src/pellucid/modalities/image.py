@@ -77,9 +77,9 @@ def _sample(name: str) -> Image.Image:
 
 
 class ImagePreprocess:
-    """Centre crop, resize, and scale: pixels in [0, 1], less `mean`, over `std`."""
+    """Centre crop, resize (`size` None: the picture as it is), and scale: pixels in [0, 1], less `mean`, over `std`."""
 
-    def __init__(self, size: int, mean: float | Sequence[float], std: float | Sequence[float]) -> None:
+    def __init__(self, size: int | None, mean: float | Sequence[float], std: float | Sequence[float]) -> None:
         self.size = size
         self.mean, self.std = (torch.as_tensor(v, dtype=torch.float32).reshape(-1, 1, 1) for v in (mean, std))
 
@@ -87,7 +87,9 @@ class ImagePreprocess:
         return f"ImagePreprocess({self.size})"
 
     def __call__(self, image: Any) -> Tensor:
-        picture = ImageOps.fit(open_image(image), (self.size, self.size), Image.Resampling.BICUBIC)
+        picture = open_image(image)
+        if self.size is not None:
+            picture = ImageOps.fit(picture, (self.size, self.size), Image.Resampling.BICUBIC)
         pixels = torch.from_numpy(np.array(picture)).permute(2, 0, 1).float() / 255
         return ((pixels - self.mean) / self.std)[None]
 

@@ -1,0 +1,109 @@
+"""Tables of any columns: a row is mixed of its own cells and those of a background row, and no cell is invented."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from ..core.errors import UnknownName, UsageError
+from ..core.question import Samples
+
+if TYPE_CHECKING:
+    from .function import FunctionModel
+
+
+def posed(model: "FunctionModel", frame: Any, baseline: Any) -> "tuple[FunctionModel, Any, Any]":
+    """The question which cells of a DataFrame's rows are there: 1 is the row's own cell, -d that of background row d."""
+    if not hasattr(frame, "iloc") or not hasattr(frame, "columns"):
+        raise UsageError(f"{model.name} takes tables; got {type(frame).__name__}. Give a DataFrame: rows as df.iloc[[3]], with two pairs of brackets.")
+    background = baseline.parts[0] if isinstance(baseline, Samples) and len(baseline.parts) == 1 else baseline
+    if not hasattr(background, "iloc") or not len(background):
+        raise UsageError(f"A table needs rows that absent cells are taken from; got {background!r} as the baseline. Give baseline=train, a DataFrame with the same columns (--background FILE).")
+    wanted = list(model.columns) if model.columns is not None else list(frame.columns)
+    own, other = (_chosen(f, wanted, model.name, what) for f, what in ((frame, "the rows"), (background, "the background")))
+    mix = Mixed(model.function, _pooled(own, other), len(own), len(other))
+    twin = model.twin(mix, takes="tensor", columns=[str(c) for c in wanted], parts=_cells(own))
+    behind = f"; the evidence hides cells behind those of background row {mix.middle}" if len(other) > 1 else ""
+    twin.notes.append(f"a table's row is mixed of its own cells and those of a background row, and no cell is invented{behind}")
+    x = {"present": torch.ones(len(own), len(wanted), dtype=torch.float64), "row": torch.arange(len(own))}
+    absent = -torch.arange(len(other), dtype=torch.float64)[:, None].expand(-1, len(wanted))
+    return twin, x, Samples(absent) if len(other) > 1 else 0
+
+
+@dataclass(frozen=True, eq=False)
+class Mixed:
+    """A function on tables, asked by which cells are there."""
+
+    function: Any
+    pool: Any
+    """The explained rows, then the background's."""
+    own: int
+    others: int
+
+    @property
+    def middle(self) -> int:
+        """The background row that half-way between all of them means."""
+        return round((self.others - 1) / 2)
+
+    def __call__(self, present: Tensor, row: Tensor) -> Any:
+        which = (-present).round().clamp(0, self.others - 1).long() + self.own
+        cells = torch.where(present > 0.5, row[:, None], which).cpu().numpy()
+        columns = {j: self.pool.iloc[:, j].array.take(cells[:, j]) for j in range(cells.shape[1])}
+        mixed = type(self.pool)(columns)
+        mixed.columns = self.pool.columns
+        return self.function(mixed)
+
+
+def _chosen(frame: Any, wanted: Sequence[Any], name: str, what: str) -> Any:
+    """The columns that the model takes, in its order."""
+    if not frame.columns.is_unique:
+        raise UsageError(f"A table needs a name of its own for every column; {what} hold {frame.columns[frame.columns.duplicated()][0]!r} twice.")
+    for column in wanted:
+        if column not in frame.columns:
+            raise UnknownName(f"column in {what}", str(column), map(str, frame.columns), f"{name} takes {', '.join(map(str, wanted[:8]))}{', ...' if len(wanted) > 8 else ''}.")
+    return frame[list(wanted)]
+
+
+def _pooled(own: Any, other: Any) -> Any:
+    """Both tables as one, in the background's types: the model was fitted on such."""
+    for j, column in enumerate(own.columns):
+        mine, theirs = own.dtypes.iloc[j], other.dtypes.iloc[j]
+        if mine != theirs:
+            own = own.assign(**{str(column): _as_type(own.iloc[:, j], theirs)}) if isinstance(column, str) else own
+    pool = type(own)({j: _joined(own.iloc[:, j], other.iloc[:, j]) for j in range(own.shape[1])})
+    pool.columns = own.columns
+    return pool
+
+
+def _as_type(cells: Any, dtype: Any) -> Any:
+    """The explained cells in the background's type; numbers may become wider, and nothing is lost in silence."""
+    if dtype.kind in "iu" and cells.dtype.kind == "f":
+        return cells  # a fraction or a gap in a column of whole numbers: the join widens the background's
+    if hasattr(dtype, "categories"):
+        strange = ~cells.isin(dtype.categories) & ~cells.isna()
+        if strange.any():
+            raise UsageError(f"Column {cells.name!r} needs one of the background's values; {cells[strange].iloc[0]!r} is none of them.")
+    try:
+        return cells.astype(dtype)
+    except (ValueError, TypeError):
+        raise UsageError(f"Column {cells.name!r} needs cells of type {dtype}, as in the background; got {cells.iloc[0]!r}.") from None
+
+
+def _joined(a: Any, b: Any) -> Any:
+    """Two columns one under the other."""
+    if a.dtype == b.dtype:
+        return a.array._concat_same_type([a.array, b.array])
+    numbers = a.dtype.kind in "iufb" and b.dtype.kind in "iufb"
+    kind = "float64" if numbers else object
+    return a.astype(kind).array._concat_same_type([a.astype(kind).array, b.astype(kind).array])
+
+
+def _cells(own: Any) -> tuple[tuple[str, ...], ...]:
+    """Every cell by its column and what it holds."""
+    return tuple(tuple(f"{c} = {_word(row[j])}" for j, c in enumerate(own.columns)) for row in own.itertuples(index=False, name=None))
+
+
+def _word(cell: Any) -> str:
+    return f"{cell:.6g}" if isinstance(cell, float) else str(cell)
