@@ -18,8 +18,8 @@ from rich.console import Console
 from pellucid.core.errors import UsageError
 from pellucid.report.write import add_report, write_report
 from pellucid.run.store import Store
-from pellucid.views import docstring, evidence as words, explanation as view, paint, panels
-from pellucid.views.caption import caption, number, parameters_text, short_target
+from pellucid.views import docstring, evidence as words, explanation as view, paint, panels, parts
+from pellucid.views.caption import caption, cut, measured, number, parameters_text, short_target
 from pellucid.views.limits import limits
 from pellucid.views.page import page
 from pellucid.views.terminal import render
@@ -142,9 +142,11 @@ def test_jet_is_nowhere() -> None:
 def test_the_largest_features_come_first_and_the_rest_are_counted() -> None:
     values = torch.zeros(1, 40)
     values[0, :3] = torch.tensor([0.5, -2.0, 1.0])
-    panel = panels.panels(explanation(values, axes=("row", "column"), names={"column": ["a", "b", "c"]}))[0]
-    assert panel.labels[:4] == ("b", "c", "a", "column 3")
-    assert "15 largest of 40" in panel.note
+    (own,) = parts.parts(explanation(values, axes=("row", "column"), names={"column": ["a", "b", "c"]}))
+    shown = own.strongest()
+    assert [p.name for p in shown[:4]] == ["b", "c", "a", "column 3"]
+    assert shown[-1].name == f"{40 - parts.TOP} others together"
+    assert sum(p.value for p in shown) == pytest.approx(float(values.sum()))
 
 
 def test_a_caption_says_what_was_asked() -> None:
@@ -161,6 +163,9 @@ def test_a_target_gets_a_short_name(target: str, short: str) -> None:
 
 
 def test_numbers_are_typeset() -> None:
+    told = [measured(0.3127, 0.0213), measured(-12.3, 4.0), measured(5.0, None), measured(0.2, 0.0), measured(0.5, 0.1, signed=False), measured(float("nan"), 0.1)]
+    assert told == ["+0.313 ± 0.021", "−12.3 ± 4.0", "+5", "+0.2", "0.50 ± 0.10", "–"]
+    assert (cut("a  b", 9), cut("abcdefgh", 4)) == ("a b", "abc…")
     assert [number(v) for v in (-0.12345, 1234.5, None, float("nan"))] == ["−0.123", "1.23e+03", "–", "–"]
 
 

@@ -1,5 +1,6 @@
 """What a picture's title says: method, parameters, place, target, baseline, seed."""
 
+import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -28,6 +29,7 @@ class Caption:
     seed: int
     row: str
     model: str
+    fit: str = ""
 
     def lines(self) -> tuple[str, str]:
         """A headline and the settings below it."""
@@ -35,9 +37,9 @@ class Caption:
         return head, " · ".join(self.settings())
 
     def settings(self) -> list[str]:
-        """What was set: parameters, place, baseline where the method has one, seed."""
+        """What was set: parameters, place, baseline where the method has one, seed; of a surrogate how well it fits."""
         baseline = f"baseline {self.baseline}" if self.baseline != "none" else ""
-        return [t for t in (self.parameters, f"at {self.place}", baseline, f"seed {self.seed}") if t]
+        return [t for t in (self.parameters, f"at {self.place}", baseline, f"seed {self.seed}", self.fit) if t]
 
 
 def caption(e: "Explanation", row: int = 0) -> Caption:
@@ -47,6 +49,7 @@ def caption(e: "Explanation", row: int = 0) -> Caption:
         title=method_title(e.method), method=e.method, parameters=parameters_text(e.parameters), target=target,
         short=short_target(target), place=e.at or "the input", baseline=str(e.baseline), seed=e.seed,
         row=str(e.ids[row]) if e.ids else str(row), model=str(e.provenance.get("model") or "the model"),
+        fit=f"local R² {number(float(e.fit[row]))}" if e.fit is not None else "",
     )  # fmt: skip
 
 
@@ -81,3 +84,23 @@ def number(value: float | None, digits: int = 3) -> str:
     if value is None or value != value:
         return "–"
     return f"{value:.{digits}g}".replace("-", "−")
+
+
+def signed_number(value: float, digits: int = 3) -> str:
+    """A number that carries its sign, + as well as −."""
+    return number(value, digits) if value <= 0 or value != value else f"+{number(value, digits)}"
+
+
+def measured(value: float, error: float | None, signed: bool = True) -> str:
+    """A value with its standard error, both to the error's second figure: "+0.31 ± 0.02"."""
+    if error is None or not math.isfinite(error) or not math.isfinite(value) or error <= 0 or abs(value) > 1e6 * error or abs(value) >= 1e6 or error < 1e-6:
+        return signed_number(value) if signed else number(value)
+    places = max(0, 1 - math.floor(math.log10(error)))
+    told = f"{value:{'+' if signed else ''}.{places}f} ± {error:.{places}f}"
+    return told.replace("-", "−")
+
+
+def cut(text: str, most: int) -> str:
+    """A text of at most so many letters, its end marked where it goes on."""
+    text = " ".join(text.split())
+    return text if len(text) <= most else text[: max(0, most - 1)].rstrip() + "…"

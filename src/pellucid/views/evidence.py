@@ -73,6 +73,8 @@ def ends(panel: "Panel", target: str) -> tuple[str, str]:
 def legend(panel: "Panel", outlined: bool) -> list[str]:
     """How to read a map: what the lines enclose, what the colours leave out."""
     lines = "The solid line and + enclose what raises it most; the dashed line and − what lowers it." if outlined else ""
+    if panel.regions is not None:
+        lines = "Numbered are the strongest: ▲ and a solid line raise it, ▼ and a dashed line lower it. The list has their values."
     scale = panel.scale.words() + (f"; {panel.note}" if panel.note else "")
     return [t for t in (lines, scale[:1].upper() + scale[1:] + ".") if t]
 

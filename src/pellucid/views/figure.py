@@ -1,23 +1,28 @@
 """The figure: placed by the inch, so that long words never push the picture about."""
 
 import textwrap
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
 
-import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from . import paint
-from .caption import caption, number, short_target
+from .beeswarm import Beeswarm
+from .caption import caption, cut, number, short_target
+from .choose import scenes
 from .evidence import MARKS, ends, judgement, legend, readings, value_text
-from .panels import Panel, panels
+from .map import Map, outline
+from .overlay import Overlay
+from .panels import Panel
+from .scene import INK, MUTED, RULE, Scene
 
 if TYPE_CHECKING:
     from ..core.explanation import Explanation
 
-INK, MUTED, RULE = "#1b1f24", "#5b6570", "#c9cfd6"
+PAINTED = (Map, Overlay)
+"""Views that are laid out beside the picture they were made of."""
 TONES = {"good": "#1d6b42", "doubtful": "#8a5a00", "bad": "#a3262a"}
 WIDTH, MARGIN, TITLE, SIDE, PANEL = 12.6, 0.35, 1.05, 3.7, 5.0
 """Inches: the figure, its margin, the title's height, a picture's side, a panel's height."""
@@ -43,29 +48,54 @@ class Sheet:
         self.figure.text(x / w, 1 - y / h, text, **{"size": size, "color": color, "va": "top", "linespacing": 1.45, **look})
 
 
-def draw(e: "Explanation", row: int) -> Figure:
-    """Title above, panels on the left, evidence on the right."""
-    shown = panels(e, row)
-    sheet = Sheet(Figure(figsize=(WIDTH, TITLE + PANEL * len(shown)), dpi=144, facecolor="white"))
-    head, told = caption(e, row).lines()
-    sheet.words(MARGIN, 0.3, textwrap.shorten(head, 90), size=15, weight="bold")
+def draw(e: "Explanation", row: int | None = None, kind: str = "auto") -> Figure:
+    """Title above, views on the left, evidence on the right."""
+    shown = scenes(e, row, kind)
+    tall = [PANEL if isinstance(s, PAINTED) else s.height + 1.0 for s in shown]
+    sheet = Sheet(Figure(figsize=(WIDTH, TITLE + max(sum(tall), PANEL)), dpi=144, facecolor="white"))
+    head, told = title(e, row, shown)
+    sheet.words(MARGIN, 0.3, cut(head, 90), size=15, weight="bold")
     sheet.words(MARGIN, 0.68, "\n".join(textwrap.wrap(told, 150)[:2]), color=MUTED)
-    for i, panel in enumerate(shown):
-        _DRAW[panel.kind](sheet, TITLE + PANEL * i, panel, textwrap.shorten(short_target(e.target[row]), 24))
-    _evidence(sheet, e, row)
+    for i, scene in enumerate(shown):
+        _place(sheet, TITLE + sum(tall[:i]), scene, cut(short_target(e.target[row or 0]), 24))
+    _evidence(sheet, e, None if shown and isinstance(shown[0], Beeswarm) else row or 0)
     return sheet.figure
+
+
+def title(e: "Explanation", row: int | None, shown: Sequence[Scene]) -> tuple[str, str]:
+    """A headline and what was set; over all rows the targets that they share, and how many they are."""
+    words = caption(e, row or 0)
+    if shown and isinstance(shown[0], Beeswarm):
+        return f"{words.title} of {shown[0].target}", " · ".join([f"{len(e):,} rows", *words.settings()])
+    return words.lines()
+
+
+def titled(e: "Explanation", ax: Axes, row: int | None, kind: str) -> Axes:
+    """One view in axes of yours, its title above it."""
+    scene = scenes(e, row, kind)[0]
+    head, told = title(e, row, [scene])
+    scene.draw(ax).set_title("\n".join([*textwrap.wrap(head, 70), *textwrap.wrap(told, 80)]), size=9, loc="left", color=INK, parse_math=False, pad=12)
+    return ax
+
+
+def _place(sheet: Sheet, top: float, scene: Scene, target: str) -> None:
+    if isinstance(scene, PAINTED):
+        (_overlay if scene.panel.picture is not None else _matrix)(sheet, top, scene.panel, target)
+        return
+    x = MARGIN + scene.indent
+    scene.draw(sheet.axes(x, top + 0.3, MARGIN + 2 * SIDE + 0.25 - x, scene.height))
 
 
 def _overlay(sheet: Sheet, top: float, panel: Panel, target: str) -> None:
     left, right = MARGIN, MARGIN + SIDE + 0.25
-    outlines = paint.outlines(panel)
+    outlines, (tall, wide) = paint.outlines(panel), paint.overlay(replace(panel, regions=None)).shape[:2]
     shown = (left, "What the model was shown", panel.picture if panel.picture is not None else paint.overlay(panel)), (right, "What the map marks", paint.overlay(panel))
     for x, words, pixels in shown:
         sheet.words(x, top + 0.08, words, color=MUTED)
-        _image(sheet.axes(x, top + 0.3, SIDE, SIDE)).imshow(pixels)
+        _image(sheet.axes(x, top + 0.3, SIDE, SIDE)).imshow(pixels, extent=(-0.5, wide - 0.5, tall - 0.5, -0.5))
     over = sheet.figure.axes[-1]
-    for outline in outlines:
-        _outline(over, outline)
+    for found in outlines:
+        outline(over, found)
     _bar(sheet, right, top + SIDE + 0.62, SIDE, panel, target)
     _small(sheet, left, top + SIDE + 0.4, panel, bool(outlines), 64)
 
@@ -83,14 +113,6 @@ def _image(ax: Axes) -> Axes:
     ax.set_anchor("NW")
     ax.spines[:].set_visible(False)
     return ax
-
-
-def _outline(ax: Axes, outline: paint.Outline) -> None:
-    for line in outline.lines:
-        for width, colour in ((2.6, "white"), (1.2, INK)):
-            ax.plot(line[:, 0], line[:, 1], color=colour, lw=width, ls="-" if outline.raises else (0, (3, 2)))
-    disc = {"boxstyle": "circle,pad=0.1", "fc": "white", "ec": INK, "lw": 0.8}
-    ax.text(*outline.peak, "+" if outline.raises else "−", size=11, weight="bold", ha="center", va="center", color=INK, bbox=disc)
 
 
 def _bar(sheet: Sheet, x: float, y: float, width: float, panel: Panel, target: str) -> None:
@@ -116,29 +138,7 @@ def _matrix(sheet: Sheet, top: float, panel: Panel, target: str) -> None:
     _small(sheet, MARGIN, top + SIDE + 0.5, panel, False, 64)
 
 
-def _bars(sheet: Sheet, top: float, panel: Panel, target: str) -> None:
-    ax = sheet.axes(MARGIN + 1.9, top + 0.3, 2 * SIDE - 1.9, SIDE)
-    where = np.arange(len(panel.heat))
-    strong = np.sign(panel.heat) * panel.scale.high * 0.8 if panel.scale.signed else panel.heat * 0.0 + panel.scale.high * 0.5
-    ax.barh(where, panel.heat, color=paint.colours(strong, panel.scale), height=0.7)
-    ax.set_yticks(where, [textwrap.shorten(label, 30, placeholder="…") for label in panel.labels])
-    ax.invert_yaxis()
-    ax.axvline(0, color=INK, lw=0.8)
-    ax.spines[["top", "right", "left"]].set_visible(False)
-    ax.tick_params(axis="y", length=0)
-    for y, v in zip(where, panel.heat, strict=True):
-        ax.annotate(number(float(v)), (float(v), y), (4 if v >= 0 else -4, 0), textcoords="offset points", size=8, va="center", ha="left" if v >= 0 else "right")
-    ax.margins(x=0.15)
-    low, high = ends(panel, target)
-    sheet.words(MARGIN + 1.9, top + SIDE + 0.58, low if panel.scale.signed else f"size of its part in {target}")
-    sheet.words(MARGIN + 2 * SIDE, top + SIDE + 0.58, high if panel.scale.signed else "", ha="right")
-    _small(sheet, MARGIN, top + SIDE + 0.85, panel, False, 130)
-
-
-_DRAW: dict[str, Callable[[Sheet, float, Panel, str], None]] = {"overlay": _overlay, "matrix": _matrix, "bars": _bars}
-
-
-def _evidence(sheet: Sheet, e: "Explanation", row: int) -> None:
+def _evidence(sheet: Sheet, e: "Explanation", row: int | None) -> None:
     x, y, right = MARGIN + 2 * SIDE + 0.65, TITLE + 0.08, WIDTH - MARGIN
     told = judgement(e, row)
     if told is None:
@@ -162,7 +162,7 @@ def _reasons(sheet: Sheet, x: float, y: float, reasons: Sequence[str]) -> float:
     return y
 
 
-def _readings(sheet: Sheet, x: float, right: float, y: float, e: "Explanation", row: int) -> None:
+def _readings(sheet: Sheet, x: float, right: float, y: float, e: "Explanation", row: int | None) -> None:
     alone = len(e.target) == 1
     for r in readings(e, row):
         if y > TITLE + PANEL - 1.0:

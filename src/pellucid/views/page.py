@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 from .caption import caption, method_title, short_target
 from .docstring import section
 from .evidence import cost_text
-from .fragment import article, style, summary, templates
+from .fragment import article, summary
 from .limits import limits
+from .rendered import rendered, sheets
 
 if TYPE_CHECKING:
     from ..core.explanation import Explanation
@@ -23,10 +24,10 @@ SIDES = (512, 320, 224, 128)
 
 def page(explanations: "Sequence[Explanation]") -> str:
     """One HTML page for explanations of one or several models and methods."""
-    sheet = style("explanation.css", "page.css")
+    sheet = sheets("explanation.css", "players.css", "page.css")
     shown = [_section(e, articles) for e, articles in zip(explanations, _articles(explanations), strict=True)]
-    return templates().get_template("page.html.j2").render(
-        style=sheet, digest=base64.b64encode(hashlib.sha256(sheet.encode()).digest()).decode(), title=_title(explanations),
+    return rendered(
+        "page", style=sheet, digest=base64.b64encode(hashlib.sha256(sheet.encode()).digest()).decode(), title=_title(explanations),
         sections=shown, created=explanations[0].provenance.get("created", "") if explanations else "",
     )  # fmt: skip
 

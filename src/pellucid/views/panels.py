@@ -1,18 +1,17 @@
-"""What there is to see of one row: a map over a picture, a matrix, or a list of features."""
+"""What there is to see of one row: a map over a picture, regions of a picture, or a matrix."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..core.tree import paths
+from .parts import Floats, Parts, array, is_list
 
 if TYPE_CHECKING:
     from ..core.explanation import Explanation
 
-Floats = NDArray[np.float64]
 Bytes = NDArray[np.uint8]
 CLIP = 99.0
 """The percentile of the magnitudes at which colours saturate; it is printed beside every map."""
@@ -37,24 +36,27 @@ class Scale:
         if self.flat:
             return "every value is the same"
         zero = "symmetric about zero, " if self.signed else ""
+        if self.percentile == 100:
+            return f"{zero}colours saturate at the largest magnitude"
         return f"{zero}colours saturate at the {self.percentile:g}th percentile of the magnitudes"
 
 
 @dataclass(frozen=True)
 class Panel:
-    """One thing to draw: `picture` with `heat` over it, `heat` alone, or `bars`."""
+    """One thing to draw: `picture` with `heat` over it, or `heat` alone. `regions` are the players that pixels belong to; `marked` those that are outlined."""
 
     heat: Floats
     scale: Scale
     picture: Bytes | None = None
-    labels: tuple[str, ...] = ()
     axes: tuple[str, ...] = ()
     note: str = ""
+    regions: NDArray[np.int64] | None = None
+    marked: tuple[tuple[int, str], ...] = ()
 
     @property
     def kind(self) -> str:
-        """ "overlay", "matrix" or "bars"."""
-        return "overlay" if self.picture is not None else "matrix" if self.heat.ndim == 2 else "bars"
+        """ "overlay" or "matrix"."""
+        return "overlay" if self.picture is not None else "matrix"
 
 
 def scale_of(heat: Floats, signed: bool, percentile: float = CLIP) -> Scale:
@@ -69,19 +71,27 @@ def scale_of(heat: Floats, signed: bool, percentile: float = CLIP) -> Scale:
 
 
 def panels(e: "Explanation", row: int = 0) -> list[Panel]:
-    """Everything to draw for one row, an image first; a tree of inputs gives one panel a leaf."""
-    leaves = [(".".join(map(str, at)), leaf) for at, leaf in paths(e.values) if hasattr(leaf, "detach")]
+    """The maps of one row, over the picture where there is one; a tree of inputs gives one panel a leaf."""
     if e.picture is not None and e.has_map:
-        return [_overlay(e, row, _array(e.picture, row))]
-    return [_plain(e, row, name, _array(leaf, row)) for name, leaf in leaves]
+        return [_overlay(e, row, array(e.picture, row))]
+    leaves = [(".".join(map(str, at)), leaf) for at, leaf in paths(e.values) if hasattr(leaf, "detach")]
+    return [_matrix(e, name, array(leaf, row)) for name, leaf in leaves if not is_list(leaf[row].shape)]
 
 
-def _array(tensor: Any, row: int) -> Floats:
-    return np.asarray(tensor[row].detach().to("cpu").double().numpy(), dtype=np.float64)
+def regions(e: "Explanation", row: int, own: Parts, marked: tuple[tuple[int, str], ...]) -> Panel | None:
+    """The players of a picture, each region in the colour of what it was worth; None where they are no regions of it."""
+    if e.picture is None or own.labels is None or own.labels.ndim != 3:
+        return None
+    picture = array(e.picture, row).astype(np.uint8)
+    labels = own.labels[0]
+    down, across = ((np.arange(n) * k // n) for n, k in zip(picture.shape[:2], labels.shape, strict=True))
+    labels = labels[np.ix_(down, across)]
+    heat = np.where(labels >= 0, own.values[labels.clip(0)], 0.0)
+    return Panel(heat, scale_of(own.values, own.signed, 100.0), picture, axes=("height", "width"), regions=labels, marked=marked)
 
 
 def _overlay(e: "Explanation", row: int, seen: Floats) -> Panel:
-    heat = _array(e.heat(), row)
+    heat = array(e.heat(), row)
     picture = seen.astype(np.uint8)
     note = f"{heat.shape[0]} × {heat.shape[1]} cells, interpolated" if heat.shape != picture.shape[:2] else ""
     channels = e.values.shape[1]
@@ -89,27 +99,10 @@ def _overlay(e: "Explanation", row: int, seen: Floats) -> Panel:
     return Panel(heat, scale_of(heat, e.signed), picture, axes=("height", "width"), note=", ".join(filter(None, (summed, note))))
 
 
-def _plain(e: "Explanation", row: int, name: str, values: Floats) -> Panel:
+def _matrix(e: "Explanation", name: str, values: Floats) -> Panel:
     axes = tuple(e.axes[1 : 1 + values.ndim]) if len(e.axes) == values.ndim + 1 else tuple(f"axis {i}" for i in range(values.ndim))
     lead = [f"input {name}"] if name else []
-    if values.ndim == 3:
-        lead, values, axes = [*lead, f"summed over {axes[0]}"], values.sum(0), axes[1:]
-    if values.ndim == 2 and min(values.shape) > 1:
-        return Panel(values, scale_of(values, e.signed), axes=axes, note=", ".join(lead))
-    return _bars(e, values, axes, ", ".join(lead))
-
-
-def _position(i: int, shape: tuple[int, ...], axes: Sequence[str]) -> str:
-    return ", ".join(f"{axis} {n}" for axis, n in zip(axes, np.unravel_index(i, shape), strict=True)) if shape else "the value"
-
-
-def _bars(e: "Explanation", values: Floats, axes: Sequence[str], note: str, top: int = 15) -> Panel:
-    flat = values.reshape(-1)
-    order = np.argsort(-np.abs(flat), kind="stable")[:top]
-    named = e.names.get(axes[0], []) if len(axes) == 1 else []
-    labels = tuple(named[i] if i < len(named) else _position(int(i), values.shape, axes) for i in order)
-    if flat.size > top:
-        rest = f"the {top} largest of {flat.size:,}; the rest sum to {flat.sum() - flat[order].sum():.3g}"
-        note = ", ".join(filter(None, (note, rest)))
-    shown = flat[order]
-    return Panel(shown, scale_of(shown, e.signed, 100.0), labels=labels, axes=tuple(axes), note=note)
+    if values.ndim > 2:
+        over = tuple(range(values.ndim - 2))
+        lead, values, axes = [*lead, f"summed over {' and '.join(axes[:-2])}"], values.sum(over), axes[-2:]
+    return Panel(values, scale_of(values, e.signed), axes=axes, note=", ".join(lead))

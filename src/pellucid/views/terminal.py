@@ -9,18 +9,24 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from .caption import caption, short_target
+from .beeswarm import FEWEST, Beeswarm
+from .caption import caption, cut, measured, number, short_target
+from .choose import all_rows
 from .evidence import MARKS, VERDICTS, cost_text, judgement, value_text
+from .parts import Parts, parts
 
 if TYPE_CHECKING:
     from ..core.explanation import Evidence, Explanation
 
+TOP = 10
+"""Parts that a terminal shows one by one."""
 TONES = {"good": "green", "doubtful": "yellow", "bad": "red"}
 
 
 def render(e: "Explanation") -> RenderableType:
     """Every row's question and answer, then the evidence once."""
-    rows = [_row(e, row) for row in range(len(e.target))]
+    rows: list[RenderableType] = [_row(e, row) for row in range(len(e.target))]
+    rows += [Padding(_means(swarm), (1, 0, 1, 2))] if (swarm := all_rows(e)) and len(rows) > FEWEST else []
     end = Text(f"The map cost {cost_text(e.cost)}.", style="dim")
     return Group(*rows, *(_evidence(e.evidence) if e.evidence else [Text("No evidence was asked for; a map alone does not show that it is right.")]), end)
 
@@ -35,7 +41,29 @@ def _row(e: "Explanation", row: int) -> RenderableType:
     told_rows = e.predictions[row] if row < len(e.predictions) else ()
     if told_rows:
         lines.append(Padding(_predictions(told_rows, short_target(e.target[row])), (1, 0, 1, 2)))
+    if len(e.target) <= FEWEST:
+        lines += [Padding(_parts(own), (0, 0, 1, 2)) for own in parts(e, row) if len(own) > 1]
     return Group(*lines)
+
+
+def _parts(own: Parts) -> Table:
+    """The weightiest parts with their standard errors, and a bar that says which way."""
+    table = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
+    most = float(abs(own.values).max()) or 1.0
+    for p in own.strongest(TOP):
+        colour = "red" if p.value > 0 and own.signed else "blue" if own.signed else "cyan"
+        table.add_row(Text(cut(p.told, 44)), Text(measured(p.value, p.error, own.signed), justify="right"), Text("█" * round(16 * abs(p.value) / most) or "▏", style=colour))
+    return table
+
+
+def _means(swarm: Beeswarm) -> Table:
+    """The mean magnitude of each column over all rows."""
+    means = [float(abs(swarm.values[:, j]).mean()) for j in range(len(swarm.names))]
+    most = max(means) or 1.0
+    table = Table(box=None, title="Mean size over the rows", title_justify="left", title_style="dim", show_header=False, padding=(0, 2, 0, 0))
+    for name, mean in list(zip(swarm.names, means, strict=True))[:TOP]:
+        table.add_row(Text(cut(name, 44)), Text(number(mean), justify="right"), Text("█" * round(16 * mean / most) or "▏", style="cyan"))
+    return table
 
 
 def _predictions(rows: Sequence[tuple[str, float]], asked: str) -> Table:
