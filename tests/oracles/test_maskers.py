@@ -217,7 +217,7 @@ def test_a_background_is_used_to_its_last_row(background):
     want = (net.weight[:2] * (x - rows.mean(0))).detach().T[:: 30 // len(z)]
     torch.testing.assert_close(alone, want, rtol=1e-9, atol=1e-9)
     assert (alone != 0).all()
-    assert f"{background:,} background rows" in board.value_function
+    assert f"the mean over {background} backgrounds" in board.value_function
     assert board.copies == background
 
 

@@ -160,7 +160,7 @@ def behind(q: Question, i: int, baseline: Any = None) -> tuple[Tensor, str]:
     """
     own = q.baseline if baseline is None else baseline
     if isinstance(own, Samples):
-        return _samples(q, i, own, alone=baseline is not None), f"those of {own.n:,} background rows"
+        return _samples(q, i, own, alone=baseline is not None), "those of a background row"
     words = f"the baseline {own}" if isinstance(own, (int, float, str)) else "the baseline"
     if baseline is None:
         return leaves(q.start)[i][None], q.model.absent if q.model.absent and not q.places else words
