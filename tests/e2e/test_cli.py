@@ -107,7 +107,7 @@ def test_the_command_of_the_report_gives_the_same_values(capsys: pytest.CaptureF
         (("PHOTO", "--model", "efficientnet-lite9"), "Did you mean 'efficientnet-lite0'?"),
         (("PHOTO", "--model", "e2e.nets:smal"), "Did you mean 'small'"),
         (("PHOTO", "--model", "no_such_module:net"), "no_such_module"),
-        (("PHOTO", "--model", "e2e.nets:needs_an_argument"), "asks for width"),
+        (("PHOTO", "--model", "e2e.nets:needs_an_argument"), "gave a Net. A function that makes the model takes no arguments"),
         (("PHOTO", "--model", "e2e.nets:without_preprocessing", "--weights", "none.safetensors"), "There is no weights file"),
         (("PHOTO", "--model", "e2e.nets:without_preprocessing"), "need a model with preprocessing"),
         (("PHOTO", *SMALL, "--method", "grad-cum"), "Did you mean 'grad-cam'"),

@@ -115,8 +115,11 @@ from torch import nn
 def make():
     return Reused().double()
 
-def needs(width):
-    return nn.Linear(width, 1)
+def needs(width, depth):
+    return nn.Linear(width, depth)
+
+def doubled(x):
+    return 2 * x
 
 net = make()
 answer = 42
@@ -146,6 +149,12 @@ def test_a_factory_with_weights(factory):
     assert load("my_nets:net").name == "net"
 
 
+def test_a_function_of_one_argument_is_the_model_itself(factory):
+    model = load("my_nets:doubled")
+    assert (model.name, model.can) == ("doubled", Needs.VALUE)
+    torch.testing.assert_close(ask(model, X, 1).target_values(), 2 * X[:, 1])
+
+
 def test_specs_that_cannot_be_loaded(factory):
     with pytest.raises(UnknownName, match="efficientnet-lite0"):
         load("efficientnet-lite")
@@ -153,7 +162,7 @@ def test_specs_that_cannot_be_loaded(factory):
         load("not_there:make")
     with pytest.raises(UnknownName, match="'make'"):
         load("my_nets:makes")
-    with pytest.raises(UsageError, match="asks for width"):
+    with pytest.raises(UsageError, match="asks for width, depth"):
         load("my_nets:needs")
     with pytest.raises(UsageError, match="got int"):
         load("my_nets:answer")

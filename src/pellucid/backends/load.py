@@ -1,4 +1,4 @@
-"""`pel.load`: a model by its name, or by the function that makes it."""
+"""`pel.load`: a model by its name, its file or its address, by the function that makes it, or that function itself."""
 
 import importlib
 import inspect
@@ -28,7 +28,10 @@ def names() -> dict[str, str]:
 
 
 def load(spec: str, weights: str | Path | None = None, trust: bool = False, fold: bool = False, **settings: Any) -> Model:
-    """A model by name ("efficientnet-lite0") or by factory ("pkg.mod:factory", with `weights="x.safetensors"`).
+    """A model by name ("efficientnet-lite0"), by what holds or makes it ("pkg.mod:factory", with `weights="x.safetensors"`), by file or by address.
+
+    "pkg.mod:name" is a model, an estimator or pipeline, a function without arguments that makes one, or a function of one argument, which is
+    the model itself. "model.onnx" is run by ONNX Runtime (extra: onnx). "http://host/predict" is asked over HTTP: see `pellucid.backends.http`.
 
     Weights are read from safetensors, or from a torch file with `weights_only=True`; a file that could run code is
     opened with `trust=True` only, and every explanation then says so.
@@ -41,6 +44,14 @@ def load(spec: str, weights: str | Path | None = None, trust: bool = False, fold
         model: Model = _resolve(BUILT_IN[spec][0])()
         model.spec = spec
         return folding(model) if fold else model
+    if spec.lower().startswith(("http://", "https://")):
+        from .http import endpoint_model
+
+        return endpoint_model(spec, **_without_weights(spec, weights, settings))
+    if spec.lower().endswith(".onnx"):
+        from .onnx import open_session
+
+        return wrap(open_session(spec), spec=spec, fold=fold, **_without_weights(spec, weights, settings))
     if ":" not in spec:
         raise UnknownName("model", spec, BUILT_IN, "Built-in names come from `pellucid list models`; your own is written 'pkg.mod:factory'.")
     made, trusted = _call(_resolve(spec), spec), ""
@@ -55,10 +66,19 @@ def load(spec: str, weights: str | Path | None = None, trust: bool = False, fold
     return model
 
 
+def _without_weights(spec: str, weights: Any, settings: dict[str, Any]) -> dict[str, Any]:
+    if weights is not None:
+        raise UsageError(f"{spec} brings its own weights; --weights goes with a factory, 'pkg.mod:factory'.")
+    return settings
+
+
 def _call(made: Any, spec: str) -> Any:
+    """What a factory makes; a function of one argument is the model itself."""
     if isinstance(made, (nn.Module, Model)) or not (inspect.isfunction(made) or isinstance(made, type)):
         return made
     wanted = [p.name for p in inspect.signature(made).parameters.values() if p.default is p.empty and p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)]
+    if len(wanted) == 1 and not isinstance(made, type):
+        return made
     if wanted:
         raise UsageError(f"A factory takes no arguments; {spec} asks for {', '.join(wanted)}. Write one that returns the finished model.")
     return made()

@@ -1,11 +1,13 @@
 """`pel.explain` and `pel.assess`: a question, a method, its evidence, in one call."""
 
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from ..backends import load, wrap
+from ..backends.text import pose
 from ..backends.text import pose
 from ..core import catalogue
 from ..core.card import Card
@@ -19,6 +21,7 @@ from ..core.provenance import describe
 from ..core.question import Question, ask
 from ..core.tree import Tree, each, leaves
 from ..modalities.text import UNITS, TextMasker
+from ..modalities.text import UNITS, TextMasker
 from .advice import advise
 
 LEVELS = ("none", "basic", "full")
@@ -30,7 +33,8 @@ def explain(
 ) -> Explanation:
     """Why did the model answer as it did?
 
-    `model` is a Model, an nn.Module, a callable or a name; `inputs` a batch (rows first), a tree of batches, or a picture.
+    `model` is a Model, an nn.Module, a callable, an estimator or a name; `inputs` a batch (rows first), a tree of batches, a picture, texts or a DataFrame,
+    whose `baseline` is a DataFrame too: the rows that absent cells are taken from.
     `target` None is the model's own prediction; a list of Targets asks every row once a target, next to each other, and
     shares the forward passes. `at` explains a layer instead of the input. `evidence` is "none",
     "basic" (128 forward rows a row, up to 512 where eight rows or fewer leave the verdict open, and one more explanation)
@@ -79,6 +83,26 @@ def _text_masker(masker: Any) -> TextMasker | None:
 def _posed(model: Model, inputs: Any, baseline: Any, masker: TextMasker | None) -> tuple[Model, Any, Any]:
     """What is really asked: texts that come with a masker become the presence of their pieces."""
     return pose(model, inputs, masker, baseline) if masker is not None else (model, inputs, baseline)
+
+
+@dataclass(frozen=True)
+class _Posed:
+    """What a question is about, and what is left for its method."""
+
+    model: Model
+    inputs: Any
+    baseline: Any
+    parameters: dict[str, Any]
+
+
+def _of_texts(model: Model, inputs: Any, baseline: Any, parameters: dict[str, Any]) -> _Posed:
+    """A masker of texts, or its unit by name, poses the question of their parts, whatever method answers it."""
+    masker = parameters.get("masker")
+    masker = TextMasker(unit=masker) if isinstance(masker, str) and masker in UNITS else masker
+    if not isinstance(masker, TextMasker):
+        return _Posed(model, inputs, baseline, parameters)
+    model, inputs, baseline = pose(model, inputs, masker, baseline)
+    return _Posed(model, inputs, baseline, {k: v for k, v in parameters.items() if k != "masker"})
 
 
 def _method(method: str | Method, q: Question, parameters: dict[str, Any]) -> tuple[Method, str]:
