@@ -64,6 +64,14 @@ def test_rules_on_operations(workplace: Path) -> None:
     assert names["e"].values.abs().sum() > 0
 
 
+def test_choosing_a_masker(workplace: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The page prints what it says it prints."""
+    page = read("docs/how-to/choose-a-masker.md")
+    run_page(page, workplace)
+    told = "".join(re.findall(r"^```text\n(.*?)^```$", page, re.MULTILINE | re.DOTALL))
+    assert capsys.readouterr().out == told
+
+
 def test_a_package_of_yours_joins_the_catalogue(workplace: Path) -> None:
     """The entry point of the page, as pip would have installed it."""
     page = read("docs/how-to/write-your-own-method.md")
