@@ -56,7 +56,7 @@ def regions() -> Any:
 def sentence() -> Any:
     values = torch.tensor([[0.1, -0.02, 0.5, -0.4, 0.0]]).double()
     players = Players((("not", "bad", "##ly", NASTY, "made"),), values)
-    return explanation(values, players=players, axes=("row", "column"), point=torch.ones(1, 5), base=torch.zeros(1), total=values.sum(1))
+    return explanation(values, players=players, axes=("row", "word"), point=torch.ones(1, 5), base=torch.zeros(1), total=values.sum(1))
 
 
 EVERY = {"table": table(), "pairs": table(pairs=True), "many": table(20), "regions": regions(), "sentence": sentence(), "grid": table(axes=("row", "position"))}

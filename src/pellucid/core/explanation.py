@@ -21,8 +21,8 @@ from .tree import Tree, leaves, paths
 __all__ = ["Cost", "Evidence", "Explanation", "Reading"]
 
 FORMAT = 1
-VIEWS = "pellucid.views.explanation"
-"""Pictures and pages live on a higher floor; it is named here as data and loaded when it is asked for."""
+VIEWS, SHAP = "pellucid.views.explanation", "pellucid.backends.shap_explanation"
+"""Pictures, pages and other packages' results live on higher floors; they are named here as data and loaded when they are asked for."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -127,6 +127,10 @@ class Explanation:
         else:
             raise UsageError(f"save() knows .png, .svg, .html, .json and .safetensors; got {path.name!r}.")
         return path
+
+    def to_shap(self) -> Any:
+        """The same as a `shap.Explanation`, for that package's plots; `pel.from_shap` is the way back."""
+        return importlib.import_module(SHAP).to_shap(self)
 
     @classmethod
     def load(cls, path: str | Path) -> "Explanation":

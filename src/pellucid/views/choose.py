@@ -51,7 +51,7 @@ def _of_row(e: "Explanation", row: int) -> list[Scene]:
     overlay = Overlay.maybe(e, row)
     if overlay is not None:
         return [overlay, Bar(own, badges=True), *pairs]
-    if is_text(e, row):
+    if is_text(e):
         return [Tint.of(e, row), Bar(own), *pairs]
     if e.has_map:
         return [*Map.every(e, row), *([Bar(own)] if len(own) <= 1_000 else []), *pairs]

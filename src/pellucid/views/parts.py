@@ -137,14 +137,14 @@ def _ends(e: "Explanation", row: int) -> tuple[float | None, float]:
 def held(e: "Explanation", row: int) -> tuple[str, ...]:
     """What each part held, where parts are columns of a table: their values in this row."""
     cells = columns(e)
-    return tuple(cell(float(v)) for v in cells[row]) if cells is not None else ()
+    return tuple(cell(float(v)) if v == v else "" for v in cells[row]) if cells is not None else ()
 
 
 def columns(e: "Explanation") -> Floats | None:
     """(B, P) the table that was explained, where each column is one part."""
     table = e.point
-    if not hasattr(table, "ndim") or table.ndim != 2 or "column" not in e.axes or is_text(e):
-        return None
+    if not hasattr(table, "ndim") or table.ndim != 2 or "column" not in e.axes or bool((table == 1).all()):
+        return None  # a table of ones says only that its parts are there
     width = table.shape[1]
     if e.players is not None:
         each = e.players.labels
@@ -153,14 +153,9 @@ def columns(e: "Explanation") -> Floats | None:
     return np.asarray(table.detach().cpu().double().numpy(), dtype=np.float64)
 
 
-def is_text(e: "Explanation", row: int = 0) -> bool:
-    """Whether the parts are pieces of a text: their axis says so, or they were only ever present or absent."""
-    if any(a in TEXT for a in e.axes):
-        return True
-    there = e.point
-    if e.players is None or not hasattr(there, "ndim") or there.ndim != 2 or not bool((there[row] == 1).all()):
-        return False
-    return not any("=" in n or n.startswith(("column", "position", "group", "row ")) for n in e.players.names[row])
+def is_text(e: "Explanation") -> bool:
+    """Whether the parts are pieces of a text: their axis says so."""
+    return any(a in TEXT for a in e.axes)
 
 
 def _position(i: int, shape: tuple[int, ...], axes: Sequence[str]) -> str:

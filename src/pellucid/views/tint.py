@@ -42,7 +42,7 @@ class Tint:
 
     @classmethod
     def of(cls, e: "Explanation", row: int = 0) -> Self:
-        if not is_text(e, row):
+        if not is_text(e):
             raise NotApplicable('kind="tint" needs a text, its words or tokens as players; this explanation has none. Leave kind out to see what it has.')
         return cls(only_parts(e, row, cls.kind))
 
