@@ -47,6 +47,8 @@ from .lime import LIME as LIME
 from .lrp import LRP as LRP
 from .meaningful_perturbation import MeaningfulPerturbation as MeaningfulPerturbation
 from .occlusion import Occlusion as Occlusion
+from .odd_gp import OddGP as OddGP
+from .odd_shap import OddSHAP as OddSHAP
 from .permutation_shapley import PermutationShapley as PermutationShapley
 from .random_cam import RandomCAM as RandomCAM
 from .saliency import Saliency as Saliency

@@ -1,5 +1,6 @@
 """Spending a budget: at once, or in rounds that end row by row where the error is small enough."""
 
+import dataclasses
 from collections.abc import Callable
 
 import torch
@@ -32,6 +33,11 @@ def spent(game: Game, budget: int, tol: float, first: int, solve: Callable[[Game
             game, rows = game.take(open_.nonzero()[:, 0]), rows[open_]
         coalitions = min(int(coalitions * GROWTH) + 2, budget)
     return Played(values, error, notes=(_told(took, tol, (error.amax(1) <= tol * change)),))
+
+
+def noted(played: Played, note: str) -> Played:
+    """The same with a note more."""
+    return dataclasses.replace(played, notes=(*played.notes, note))
 
 
 def _told(took: torch.Tensor, tol: float, met: torch.Tensor) -> str:

@@ -68,15 +68,18 @@ def regression(pairs: Pairs, odd: Tensor, change: Tensor) -> Estimate:
     return Estimate(own.values + change[:, None] / n, own.error)
 
 
-def fitted(a: Tensor, w: Tensor, b: Tensor, back: Tensor, free: Tensor, freedom: int) -> Estimate:
-    """The least-squares fit of (M, B) answers to (M, P) columns; `back` inverts their moments, `free` (M,) is the share left to chance."""
+def fitted(a: Tensor, w: Tensor, b: Tensor, back: Tensor, free: Tensor, freedom: int, to: Tensor | None = None) -> Estimate:
+    """The least-squares fit of (M, B) answers to (M, K) columns, or what `to` (K, P) makes of its coefficients.
+
+    `back` inverts the columns' moments; `free` (M,) is the share of each answer that is left to chance.
+    """
     reach = (a @ back) * w[:, None]
-    values = reach.T @ b
-    left = b - a @ values
+    left = b - a @ (reach.T @ b)
     hat = (reach * a).sum(1)
+    reach = reach if to is None else reach @ to
     scaled = reach / (1 - hat).clamp(min=1e-6)[:, None]
     error = ((scaled.square() * free[:, None]).T @ left.square()).sqrt()
-    return Estimate(values.T, widened(error.T, freedom))
+    return Estimate((reach.T @ b).T, widened(error.T, freedom))
 
 
 def mean_of(draws: Tensor) -> Estimate:

@@ -1,0 +1,50 @@
+"""OddSHAP: Shapley values from the few odd terms that a game is made of."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from ..core.card import Card, Needs, Promise, param
+from ..core.game import Game
+from ..core.procedure import Method, Values
+from ..core.question import Question
+from ._coalitions import enough, paired
+from ._game_method import Played, play
+from ._rounds import spent
+from ._shapley import Estimate
+from ._walsh import sparse_fit
+
+
+@dataclass(frozen=True, kw_only=True)
+class OddSHAP(Method):
+    """What does a player add, if only a few groups of players act together?
+
+    How: y(S) = (v(S) - v(not S)) / 2 is a sum of F(T) prod of s_i over i in T, for odd T and signs s; phi_i = 2 sum over T with i of F(T) / |T|.
+    All single players and the strongest groups of three and five, one for every five pairs, are fitted by weighted least squares.
+    Groups are screened by the posterior mean of a Gaussian process, then by what the fit leaves (the paper screens by boosted trees).
+    Units: target units; the values sum to v(everybody) - v(nobody). Errors are sandwich estimates given the groups.
+    Misleads when: many groups act, each a little (odd-gp then errs less), or the budget is near 2 n, where no group can be fitted: it is then leverage-shap.
+    Source: Fumagalli, Witter, Musco 2026, arXiv:2602.01399, algorithm 1.
+    """
+
+    card = Card(
+        title="OddSHAP", paper="arXiv:2602.01399", needs=Needs.VALUE, cost="`budget` forward rows a background row", baseline=True, samples=True, random=True,
+        promises=Promise.COMPLETE | Promise.LINEAR | Promise.IMPLEMENTATION_INVARIANT,
+    )
+    masker: Any = param("auto", "what the players are and what absent means: a name, groups, labels or a Masker")
+    budget: int = param(1000, "coalitions that a row may ask about", ge=2, unit="coalitions")
+    tol: float = param(0.0, "error, as a share of v(everybody) - v(nobody), at which a row stops early; 0: the whole budget is spent", ge=0)
+
+    def attribute(self, q: Question) -> Values:
+        return play(q, self.masker, self.estimate)
+
+    def estimate(self, game: Game) -> Played:
+        n = game.players
+        enough(self.name, game, self.budget, min(2 * n + 2, 2**n))
+        return spent(game, self.budget, self.tol, 8 * n, screened)
+
+
+def screened(game: Game, budget: int) -> Estimate:
+    """Shapley values from about `budget` coalitions, by sparse terms."""
+    nobody, everybody = game.ends()
+    pairs = paired(game.players, budget, game.draw())
+    return sparse_fit(pairs, pairs.odd(game), everybody - nobody)
