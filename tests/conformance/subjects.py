@@ -10,6 +10,7 @@ from architectures import ViT
 from models import Subject, normal, subjects
 from pellucid.backends import wrap
 from pellucid.core import catalogue
+from pellucid.core.card import Needs
 from pellucid.core.errors import NotApplicable
 from pellucid.core.explanation import Explanation
 from pellucid.core.game import Board
@@ -22,7 +23,7 @@ QUICK = {"samples": 4, "budget": 160}
 """Parameters that only cost time."""
 QUICK_OF = {"guided-integrated-gradients": {"steps": 12}, "blur-integrated-gradients": {"steps": 12}}
 """The same for one method alone."""
-QUICK_OF |= dict.fromkeys(("meaningful-perturbation",), {"steps": 6})
+QUICK_OF |= dict.fromkeys(("meaningful-perturbation", "extremal-perturbation"), {"steps": 6})
 
 PICTURES = ("blur-integrated-gradients", "xrai", "guided-grad-cam")
 """Methods that need a picture as input."""
@@ -119,7 +120,8 @@ def _others(f: catalogue.Field) -> list[Any]:
     return [c for c in f.choices or () if c != f.default]
 
 
-METHODS = {name: quick(name) for name in catalogue.entries("methods")}
+METHODS = {name: quick(name) for name, e in catalogue.entries("methods").items() if not e.card.needs & Needs.TREES}
+"""All but those of trees, which are put through the same in oracles/test_trees.py."""
 VARIANTS = variants()
 
 

@@ -1,15 +1,18 @@
 """Learnt masks against closed forms on models that read one place, slow twins, and what the papers constrain."""
 
+import math
+
 import pytest
 import torch
 from torch import nn
 from torch.nn import functional as F
 
 from models import made, normal
-from pellucid.attribution import MeaningfulPerturbation
-from pellucid.attribution._masks import Coarse, Fade, Sheet, Veil, descended, shifted
+from pellucid.attribution import ExtremalPerturbation, MeaningfulPerturbation
+from pellucid.attribution._masks import LEVELS, Bumps, Coarse, Fade, Pyramid, Sheet, Veil, descended, shifted, too_far_from
 from pellucid.backends import wrap
-from pellucid.core.question import Samples, ask
+from pellucid.core.errors import NotApplicable, UsageError
+from pellucid.core.question import Samples, ask, blur
 from pellucid.core.target import Neuron, Output
 
 
@@ -148,3 +151,110 @@ def test_meaningful_perturbation_of_a_neuron_and_of_many_baselines():
     e = MeaningfulPerturbation(cells=16, jitter=0, smoothness=0.0)(q)
     assert [divmod(int(h.argmax()), 16) for h in e.heat()] == [(3, 3)] * 2
     assert e.error is not None
+
+
+# ---------------------------------------------------------------- extremal perturbation
+
+
+def smooth_maximum(cells, width, side, margin):
+    """The paper's equations 7 and 8 at every point of the lattice, one bump after the other. `width` in cells."""
+    fine = side // (len(cells) - 2 * margin)
+    out = torch.zeros(side, side, dtype=torch.float64)
+    for i in range(side):
+        for j in range(side):
+            y, x = ((k + 0.5) / fine - 0.5 + margin for k in (i, j))
+            above = below = 0.0
+            for a in range(len(cells)):
+                for b in range(len(cells)):
+                    if max(abs(a - (margin + i // fine)), abs(b - (margin + j // fine))) <= margin:
+                        v = float(cells[a, b]) * math.exp(-2 * max(0, math.hypot(a - y, b - x) / width - 0.5) ** 2)
+                        above, below = above + v * math.exp(20 * v), below + math.exp(20 * v)
+            out[i, j] = above / below
+    return out
+
+
+@pytest.mark.parametrize(("width", "cells", "lattice"), [(0.15, 16, 16), (0.4, 8, 16)])
+def test_the_smooth_maximum_of_bumps(width, cells, lattice):
+    bumps = Bumps(Veil(patch_question()), width)
+    bump = bumps.shapes[0]
+    assert bump.cells == (cells, cells)
+    assert bump.width[0] == pytest.approx(width * cells)
+    m = normal(1, 2, bumps.n).sigmoid()
+    got = bumps.lattices(m)[0]
+    want = smooth_maximum(m[0, 1].reshape(bump.all), bump.width[0], lattice, bump.reach[0])
+    torch.testing.assert_close(got[0, 1], want)
+    assert want.std() > 0.01
+
+
+def test_at_the_edge_a_blank_mask_is_as_high_as_inside():
+    """Else the area's weight would paint a frame before the model has said anything."""
+    bumps = Bumps(Veil(patch_question()), 0.4)
+    blank = bumps.lattices(torch.full((1, 2, bumps.n), 0.5, dtype=torch.float64))[0]
+    torch.testing.assert_close(blank, blank[0, 0, 0, 0].expand_as(blank))
+
+
+def test_the_area_is_that_of_a_sorted_mask():
+    m, share = torch.linspace(0.05, 0.9, 10, dtype=torch.float64)[normal(2, 3, 10).argsort(2)], torch.tensor([0.3, 0.62])
+    want = torch.stack([((row.sort(dim=1).values - (torch.arange(10) >= 10 - k).double()) ** 2).mean(1) for row, k in zip(m, (3, 6), strict=True)])
+    torch.testing.assert_close(too_far_from(m, share), want)
+    assert too_far_from(m[:1], torch.tensor([1.0])).allclose((1 - m[:1]).square().mean(2))
+    level = torch.full((1, 1, 4), 0.5, requires_grad=True)
+    too_far_from(level, torch.tensor([0.25])).sum().backward()
+    assert not level.grad.any(), "a blank mask has no favourites"
+
+
+@pytest.mark.parametrize("variant", ["preserve", "delete", "dual"])
+def test_extremal_perturbation_of_a_linear_model(variant):
+    """Of a sum, the largest parts."""
+    weights = [5.0, 1.0, 3.0, 0.4, 0.0, 2.0]
+    e = ExtremalPerturbation(variant=variant, areas=(100 / 6, 50))(columns_question(weights))
+    want = torch.tensor([1.0, 0.0, 0.5, 0.0, 0.0, 0.5], dtype=torch.float64)
+    torch.testing.assert_close(e.values, want.expand(2, -1), rtol=0, atol=0.01)
+
+
+def test_the_smallest_area_that_keeps_the_answer():
+    """Of a row's parts 5, 3, 2 and 1, two keep 8 of 11, three keep 10."""
+    weights = [5.0, 1.0, 3.0, 2.0]
+    for reach, want in ((0.7, [1, 0, 1, 0]), (0.9, [1, 0, 1, 1]), (2.0, [1, 0, 1, 1])):
+        e = ExtremalPerturbation(areas=(25, 50, 75), result="smallest", reach=reach)(columns_question(weights))
+        torch.testing.assert_close(e.values, torch.tensor([want] * 2, dtype=torch.float64), rtol=0, atol=0.01)
+
+
+@pytest.mark.parametrize("variant", ["preserve", "delete", "dual"])
+@pytest.mark.parametrize("at", [None, "same"])
+def test_extremal_perturbation_finds_the_patch_and_keeps_to_its_area(variant, at):
+    """The patch is a sixteenth of the picture."""
+    heat = ExtremalPerturbation(variant=variant, areas=(100 / 16,))(patch_question(at=at)).heat()
+    assert heat[:, inside()].mean() > 0.8
+    torch.testing.assert_close(heat.mean((1, 2)), torch.full((2,), 1 / 16, dtype=torch.float64), rtol=0, atol=0.03)
+    assert ((heat > 0.1) & (heat < 0.9)).double().mean() < 0.2
+
+
+def test_all_areas_and_rows_are_one_batch():
+    q = patch_question(batch_size=None)
+    cost = ExtremalPerturbation(areas=(5, 10, 20), steps=5)(q).cost
+    assert cost.backward_rows == 3 * 2 * 5
+    one = ExtremalPerturbation(areas=10, steps=5)(patch_question()).values
+    many = ExtremalPerturbation(areas=(10, 10), steps=5)(patch_question()).values
+    torch.testing.assert_close(one, many)
+
+
+def test_a_pyramid_of_blurs():
+    x = normal(2, 3, 16, 16)
+    q = patch_question(baseline=0.0)
+    through = Pyramid(ask(q.model, x, Output()))
+    rows, one = torch.tensor([1, 0]), torch.ones(2, 1, 16, 16, dtype=torch.float64)
+    torch.testing.assert_close(through.shown(0, one, rows), x[rows])
+    torch.testing.assert_close(through.shown(0, 0 * one, rows), blur(x[rows], 20 / 224 * 16))
+    m = (0.13 + 0.7 * normal(2, 1, 16, 16).sigmoid()).requires_grad_()
+    shown = through.shown(0, m, rows)
+    torch.testing.assert_close(torch.autograd.grad(shown.sum(), m)[0], through.slope(0, m, rows).sum(1, keepdim=True))
+    half = through.shown(0, one * (1 - 1.5 / LEVELS), rows)
+    torch.testing.assert_close(half, (blur(x[rows], 20 / 224 * 16 / LEVELS) + blur(x[rows], 20 / 224 * 16 * 2 / LEVELS)) / 2)
+
+
+def test_bad_areas_and_points_are_refused():
+    with pytest.raises(UsageError, match=r"areas between 1 and 100.*150"):
+        ExtremalPerturbation(areas=(10, 150))(columns_question([1.0, 2.0]))
+    with pytest.raises(NotApplicable, match="pictures"):
+        ExtremalPerturbation(perturbation="blur")(columns_question([1.0, 2.0]))

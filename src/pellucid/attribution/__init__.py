@@ -23,6 +23,7 @@ from .element_wise_cam import ElementWiseCAM as ElementWiseCAM
 from .exact_shapley import ExactShapley as ExactShapley
 from .excitation_backprop import ExcitationBackprop as ExcitationBackprop
 from .expected_gradients import ExpectedGradients as ExpectedGradients
+from .extremal_perturbation import ExtremalPerturbation as ExtremalPerturbation
 from .feature_ablation import FeatureAblation as FeatureAblation
 from .feature_inclusion import FeatureInclusion as FeatureInclusion
 from .fem import FEM as FEM

@@ -8,11 +8,14 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
+from ..core.errors import NotApplicable
 from ..core.places import Place
 from ..core.points import Points
 from ..core.question import Question
 from ..core.rows import row_seed
+from ..core.start import blur
 from ..core.target import Target
 from ..core.tree import Tree, leaves
 from ._path import wide
@@ -86,6 +89,78 @@ class Fade:
     def slope(self, i: int, m: Tensor, rows: Tensor) -> Tensor:
         """How what is shown changes with the mask."""
         return (self.point[i][rows] - self.start[i][rows]).to(m.dtype)
+
+
+LEVELS = 8
+
+
+class Pyramid(Fade):
+    """Between the picture, where a mask is 1, and its blur, where it is 0, through blurs in between; what is no picture fades to the baseline."""
+
+    def __init__(self, q: Question) -> None:
+        super().__init__(q)
+        if not any(p.ndim == 4 for p in self.point):
+            raise NotApplicable('A blur needs pictures (rows, channels, height, width); this point has none. Use perturbation="fade".')
+        self.blurs = [torch.stack([_blurred(p, level / LEVELS) for level in range(LEVELS + 1)]) if p.ndim == 4 else None for p in self.point]
+
+    def shown(self, i: int, m: Tensor, rows: Tensor) -> Tensor:
+        blurs = self.blurs[i]
+        if blurs is None:
+            return super().shown(i, m, rows)
+        sharp, soft, t = self._ends(blurs, m, rows)
+        return torch.lerp(sharp, soft, t)
+
+    def slope(self, i: int, m: Tensor, rows: Tensor) -> Tensor:
+        blurs = self.blurs[i]
+        if blurs is None:
+            return super().slope(i, m, rows)
+        sharp, soft, _ = self._ends(blurs, m, rows)
+        return LEVELS * (sharp - soft)
+
+    @staticmethod
+    def _ends(blurs: Tensor, m: Tensor, rows: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """The blurs above and below (n, 1, H, W) numbers, and how far between them those lie."""
+        depth = LEVELS * (1 - m)
+        level = depth.floor().clamp(max=LEVELS - 1)
+        mine = blurs[:, rows].to(m.dtype)
+        index = level.long().expand(-1, *blurs.shape[2:])[None]
+        return mine.gather(0, index)[0], mine.gather(0, index + 1)[0], depth - level
+
+
+def _blurred(p: Tensor, strength: float) -> Tensor:
+    """Pictures under a Gaussian of up to 20 pixels of 224."""
+    return blur(p, strength * 20 / 224 * min(p.shape[2:])) if strength else p
+
+
+class Inpainted(Fade):
+    """Between a picture, where a mask is 1, and what its visible pixels suggest, where it is 0. The suggestion is taken as given when the mask moves."""
+
+    def __init__(self, q: Question) -> None:
+        super().__init__(q)
+        if not all(p.ndim == 4 for p in self.point):
+            raise NotApplicable('Inpainting needs pictures (rows, channels, height, width); this point holds something else. Use infill="baseline" with baseline="mean" or another.')
+
+    def shown(self, i: int, m: Tensor, rows: Tensor) -> Tensor:
+        x = self.point[i][rows].to(m.dtype)
+        return torch.lerp(filled(x, m, self.start[i][rows].to(m.dtype)), x, m)
+
+    def slope(self, i: int, m: Tensor, rows: Tensor) -> Tensor:
+        x = self.point[i][rows].to(m.dtype)
+        return x - filled(x, m, self.start[i][rows].to(m.dtype))
+
+
+def filled(x: Tensor, seen: Tensor, nothing: Tensor) -> Tensor:
+    """What (n, 1, H, W) shares of a picture that are seen suggest for every pixel: means of what is seen over squares of 1, 2, 4 ... pixels.
+
+    Each scale adds what it saw itself to what the coarser one suggests, by how much of its square was seen; where nothing is seen at all it is `nothing`.
+    """
+    if min(x.shape[2:]) < 2:
+        mean = (x * seen).sum((2, 3), keepdim=True) / seen.sum((2, 3), keepdim=True).clamp(min=1e-12)
+        return torch.lerp(nothing.mean((2, 3), keepdim=True).expand_as(x), mean.expand_as(x), seen.amax((2, 3), keepdim=True).clamp(max=1))
+    half = [F.avg_pool2d(t, 2, ceil_mode=True) for t in (x * seen, seen, nothing)]
+    mean = half[0] / half[1].clamp(min=1e-12)
+    coarse = torch.lerp(filled(mean, half[1], half[2]), mean, half[1])
+    return F.interpolate(coarse, size=x.shape[2:], mode="bilinear", align_corners=False)
 
 
 class Veil:
@@ -241,3 +316,101 @@ def descended(start: Tensor, steps: int, rate: float, loss: Callable[[Tensor, in
             m = (m - pace * first / (second.sqrt() + 1e-8)).clamp(low, high)
         half = m if step + 1 == (steps + 1) // 2 else half
     return Descent(m, half)
+
+
+class Bumps:
+    """Masks as the smooth maximum of round bumps, one at each cell of a grid over a picture and its margin; all else has a number a position.
+
+    A bump is flat up to half its `width` and falls as a Gaussian beyond: exp(-2 max(0, d - 1/2)^2) at a distance of d widths. Where the cells
+    are coarser than pixels the maximum is taken at two points a cell each way (the lattice) and drawn through them.
+    """
+
+    def __init__(self, veil: Veil, width: float) -> None:
+        self.sheets, self.veil = veil.sheets, veil
+        self.shapes = [_Bump.of(s.space, width) if s.picture else None for s in veil.sheets]
+        self.cells = [b.all if b is not None else s.space for b, s in zip(self.shapes, veil.sheets, strict=True)]
+        self.sizes = [math.prod(c) for c in self.cells]
+        self.n = sum(self.sizes)
+
+    def lattices(self, flat: Tensor) -> Masks:
+        """The masks on their lattices, of (K, B, n) cells."""
+        parts = [t.unflatten(2, c) if c else t[..., 0] for t, c in zip(flat.split(self.sizes, 2), self.cells, strict=True)]
+        return [b.maximum(m) if b is not None else m for b, m in zip(self.shapes, parts, strict=True)]
+
+    def grown(self, lattices: Masks) -> Masks:
+        """The masks at the size of the point."""
+        return [_between(m, s.space) if s.picture else m for m, s in zip(lattices, self.sheets, strict=True)]
+
+
+@dataclass(frozen=True)
+class _Bump:
+    """The grid of one picture and its bump, in cells."""
+
+    cells: tuple[int, int]
+    fine: tuple[int, int]
+    """Points of the lattice in a cell, each way."""
+    width: tuple[float, float]
+
+    @classmethod
+    def of(cls, space: tuple[int, ...], width: float) -> "_Bump":
+        """Three cells a width where there are as many pixels; `width` is a part of the shorter side."""
+        pixels = width * min(space)
+        cells = [max(1, min(n, round(3 * n / pixels))) for n in space]
+        fine = [2 if 2 * c <= n else 1 for c, n in zip(cells, space, strict=True)]
+        return cls((cells[0], cells[1]), (fine[0], fine[1]), (pixels * cells[0] / space[0], pixels * cells[1] / space[1]))
+
+    @property
+    def reach(self) -> tuple[int, int]:
+        """How many cells away a bump still counts: at one and a half widths it has 14 % of its height, and none beyond."""
+        down, across = (max(1, math.floor(1.5 * w)) for w in self.width)
+        return down, across
+
+    @property
+    def all(self) -> tuple[int, int]:
+        """The cells with those around the picture, from which bumps reach into it: at its edge a mask is as free as inside."""
+        return self.cells[0] + 2 * self.reach[0], self.cells[1] + 2 * self.reach[1]
+
+    @functools.cached_property
+    def weights(self) -> Tensor:
+        """(neighbours, points of the lattice in a cell): how high each cell's bump is there."""
+        axes = []
+        for fine, width, reach in zip(self.fine, self.width, self.reach, strict=True):
+            near = torch.arange(-reach, reach + 1, dtype=torch.float64)
+            here = (torch.arange(fine, dtype=torch.float64) + 0.5) / fine - 0.5
+            axes.append(((near[:, None] - here) / width).square())
+        far = (axes[0][:, None, :, None] + axes[1][None, :, None, :]).sqrt()
+        return torch.exp(-2 * (far - 0.5).clamp(min=0).square()).flatten(2).flatten(0, 1)
+
+    def maximum(self, m: Tensor) -> Tensor:
+        """(K, B, *all) cells as (K, B, H, W) on the lattice: sum of v e^(v / T) over sum of e^(v / T), v the bumps of the cells around."""
+        (h, w), (a, b) = self.cells, self.fine
+        around = F.unfold(m.flatten(0, 1)[:, None], [2 * r + 1 for r in self.reach])
+        bumps = around[:, :, None] * self.weights.to(m)[None, :, :, None]
+        top = (bumps * (COLDNESS * bumps).softmax(1)).sum(1)
+        return top.reshape(*m.shape[:2], a, b, h, w).permute(0, 1, 4, 2, 5, 3).reshape(*m.shape[:2], h * a, w * b)
+
+
+COLDNESS = 20
+"""One over the temperature of the smooth maximum."""
+
+
+def _between(m: Tensor, space: tuple[int, ...]) -> Tensor:
+    """(K, B, h, w) as (K, B, H, W), straight between the centres."""
+    return F.interpolate(m, size=space, mode="bilinear", align_corners=False)
+
+
+EDGE = 0.01
+
+
+def too_far_from(flat: Tensor, share: Tensor) -> Tensor:
+    """(K, B) mean squared distance of (K, B, N) numbers, sorted, from N (1 - share) zeros and N share ones; share (K,).
+
+    Sorting is needed only to find the threshold between them. Numbers within EDGE of it have a goal between 0 and 1, or rounding would decide which
+    of two that are level is to be one; a blank mask has no favourites.
+    """
+    n = flat.shape[2]
+    ordered = F.pad(flat.detach().sort(dim=2).values, (1, 0), value=-1.0)
+    zeros = (n - (n * share).round().clamp(min=1)).long().to(flat.device)[:, None, None].expand(-1, flat.shape[1], 1)
+    threshold = (ordered.gather(2, zeros) + ordered.gather(2, zeros + 1)) / 2
+    goal = (0.5 + (flat.detach() - threshold) / (2 * EDGE)).clamp(0, 1)
+    return (flat - goal).square().mean(2)

@@ -31,7 +31,7 @@ class MeaningfulPerturbation(Method):
     """
 
     card = Card(title="Meaningful perturbation", paper="arXiv:1704.03296", needs=Needs.GRADIENT, promises=Promise.SYMMETRIC | Promise.IMPLEMENTATION_INVARIANT,
-                cost="steps forward and backward rows, and 2 forward rows", signed=False, random=True, baseline=True)
+                cost="steps forward and backward rows, and 4 forward rows", signed=False, random=True, baseline=True)
     mode: str = param("delete", "hide the least that makes the answer fall, or show the least that keeps it", choices=("delete", "preserve"))
     steps: int = param(150, "steps of Adam", ge=1, le=100_000, unit="gradient rows")
     size: float = param(1.0, "price of hiding (showing) everything, in units of the answer", ge=0, le=1e6)
