@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from pellucid import cli
-from pellucid.cli import doctor, exits, explain, listing, parser
+from pellucid.cli import doctor, exits, explain, inputs, listing, parser
 from pellucid.core.catalogue import entries
 from pellucid.core.errors import CannotComplete, UsageError
 from pellucid.run.store import Store
@@ -140,7 +140,7 @@ def test_what_goes_wrong_becomes_a_code_that_is_not_1(capsys: pytest.CaptureFixt
 def pretend(monkeypatch: pytest.MonkeyPatch, **changes: Any) -> None:
     def answer(args: Any, asked: Any) -> Any:
         print("a model that talks")
-        return photo(**changes)
+        return photo(**changes), inputs.pictures(args)
 
     monkeypatch.setattr(explain, "_explain", answer)
 
@@ -197,7 +197,7 @@ def test_interrupted_while_writing_leaves_nothing(tmp_path: Path, capsys: pytest
 
 def test_the_python_that_repeats_it_says_what_was_asked() -> None:
     args = parser.parse(["explain", "a.png", "--model", "p:f", "--weights", "w.safetensors", "--target", "cat", "--against", "3", "--batch-size", "1,4*2", "--at", "fc", "--fold"])
-    text = explain.code(args, photo(), {"steps": 8})
+    text = explain.code(args, photo(), inputs.pictures(args), {"steps": 8})
     compile(text, "code", "exec")
     for part in ("pel.load('p:f', weights='w.safetensors', fold=True)", "pel.Contrast('cat', 3)", "pel.Plan.parse('1,4*2')", "at='fc'", "steps=8"):
         assert part in text

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from ..core.card import Needs
-from ..core.errors import ModelError, UsageError
+from ..core.errors import UsageError
 from ..core.model import Function, Model, Runner
 from ..core.planner import Planner
 from ..core.tree import Tree, has_rows, leaves, map_leaves, rows_of

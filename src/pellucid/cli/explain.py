@@ -10,22 +10,26 @@ from typing import TYPE_CHECKING, Any
 
 from ..core.catalogue import entries
 from ..core.errors import UnknownName, UsageError
+from . import inputs
 from .exits import DONE, GATE_FAILED, say
 from .parser import interactive, parameters
 
 if TYPE_CHECKING:
     from ..core.explanation import Explanation
+    from ..core.model import Model
 
 GOOD_ENOUGH = {"supported": ("supported",), "doubtful": ("supported", "doubtful")}
 """The verdicts that pass a gate."""
+UNITS = ("token", "word", "sentence")
+"""Maskers of texts by name, which go with every method."""
 
 
 def run(args: argparse.Namespace, argv: Sequence[str]) -> int:
     """Checks what can be checked at once, explains, keeps, prints, and judges the gate."""
     asked = _check(args)
     with contextlib.redirect_stdout(sys.stderr):
-        e = _explain(args, asked)
-        e = e.with_(provenance={**e.provenance, "command": shlex.join(["pellucid", *argv]), "code": code(args, e, asked)})
+        e, given = _explain(args, asked)
+        e = e.with_(provenance={**e.provenance, "command": shlex.join(["pellucid", *argv]), "code": code(args, e, given, asked)})
         name, pictures = keep(e, Path(args.out))
     if args.json:
         _print_json(e, Path(args.out), name, pictures)
@@ -43,36 +47,61 @@ def _check(args: argparse.Namespace) -> dict[str, Any]:
         raise UsageError("--gate needs evidence to judge; got --evidence none. Leave one of the two out.")
     if args.against is not None and args.target is None:
         raise UsageError("--against needs --target: explain which class rather than that one?")
+    inputs.kind_of(args)
     asked = parameters(args.parameters)
+    game = {k: v for k in ("masker", "budget", "tol") if (v := getattr(args, k)) is not None}
     known = entries("methods")
     if args.method != "auto":
         if args.method not in known:
             raise UnknownName("method", args.method, known, "`pellucid list methods` shows them all.")
         fields = [f.name for f in known[args.method].fields]
-        for name in asked:
-            if name not in fields:
+        for name in asked | game:
+            if name not in fields and not (name == "masker" and game[name] in UNITS):
                 raise UnknownName(f"parameter of {args.method}", name, fields, f"It takes {', '.join(fields) or 'none'}.")
     elif asked:
         raise UsageError(f"--set gives parameters to a method; got {', '.join(asked)} and no --method. Name the method.")
-    return asked
+    return asked | game
 
 
-def _explain(args: argparse.Namespace, asked: dict[str, Any]) -> "Explanation":
+def _explain(args: argparse.Namespace, asked: dict[str, Any]) -> tuple["Explanation", inputs.Given]:
     from ..backends.load import load
     from ..core.planner import Plan
     from ..core.target import Contrast
     from ..run.explain import explain
 
-    model = load(args.model, args.weights, args.trust, args.fold)
-    if model.preprocess is None:
-        raise UsageError(f"Pictures need a model with preprocessing; {model.name} has none. Let the factory return pel.wrap(net, preprocess=..., labels=...).")
+    model = load(args.model, args.weights, args.trust, args.fold, **_settings(args))
+    given = _given(args, model)
     target = args.target if args.against is None else Contrast(args.target, args.against)
     plan = Plan.parse(args.batch_size) if isinstance(args.batch_size, str) else args.batch_size
     with _bar() as watcher:
-        return explain(
-            model, list(args.inputs), method=args.method, target=target, at=args.at, baseline=args.baseline, evidence=args.evidence, ids=tuple(args.inputs), seed=args.seed,
-            batch_size=plan, progress=watcher, **asked,
+        e = explain(
+            model, given.inputs, method=args.method, target=target, at=args.at, baseline=given.baseline if given.baseline is not None else args.baseline, evidence=args.evidence,
+            ids=given.ids, seed=args.seed, batch_size=plan, progress=watcher, **asked,
         )  # fmt: skip
+    return e.with_(provenance={**e.provenance, "notes": [*e.provenance["notes"], *given.notes]}), given
+
+
+def _settings(args: argparse.Namespace) -> dict[str, Any]:
+    """What `load` is told beyond the model's name: what a function takes, as far as the inputs say."""
+    takes = args.takes or ("texts" if inputs.kind_of(args) == "texts" else None)
+    return {"takes": takes} if takes else {}
+
+
+def _given(args: argparse.Namespace, model: "Model") -> inputs.Given:
+    """The inputs as the model takes them."""
+    kind = inputs.kind_of(args)
+    takes = getattr(model, "takes", None)
+    if kind == "pictures" and takes == "texts":
+        return inputs.texts(args)
+    if kind == "pictures":
+        if model.preprocess is None and takes not in ("auto", "images"):
+            raise UsageError(f"Pictures need a model with preprocessing; {model.name} has none. Let the factory return pel.wrap(net, preprocess=..., labels=...).")
+        return inputs.pictures(args)
+    if kind == "table":
+        given = inputs.table(args, model)
+        model.columns = given.columns
+        return given
+    return inputs.texts(args)
 
 
 @contextlib.contextmanager
@@ -117,18 +146,21 @@ def keep(e: "Explanation", out: Path) -> tuple[str, list[str]]:
     return name, pictures
 
 
-def code(args: argparse.Namespace, e: "Explanation", asked: dict[str, Any]) -> str:
+def code(args: argparse.Namespace, e: "Explanation", given: inputs.Given, asked: dict[str, Any]) -> str:
     """The same question in Python."""
     target = repr(args.target) if args.against is None else f"pel.Contrast({args.target!r}, {args.against!r})"
-    given: dict[str, str] = {"method": repr(e.method)}
-    given |= {"target": target} if args.target is not None else {}
-    given |= {k: repr(v) for k, v in (("at", args.at), ("baseline", args.baseline), ("batch_size", args.batch_size)) if v is not None}
+    told: dict[str, str] = {"method": repr(e.method)}
+    told |= {"target": target} if args.target is not None else {}
+    told |= {k: repr(v) for k, v in (("at", args.at), ("baseline", args.baseline), ("batch_size", args.batch_size)) if v is not None}
+    told |= {"baseline": "background"} if given.baseline is not None else {}
     if isinstance(args.batch_size, str):
-        given["batch_size"] = f"pel.Plan.parse({args.batch_size!r})"
-    given |= {"evidence": repr(args.evidence), "seed": repr(args.seed)} | {k: repr(v) for k, v in asked.items()}
-    load = ", ".join([repr(args.model), *([f"weights={args.weights!r}"] if args.weights else []), *(["trust=True"] if args.trust else []), *(["fold=True"] if args.fold else [])])
-    told = ", ".join(f"{k}={v}" for k, v in given.items())
-    return f"import pellucid as pel\n\nmodel = pel.load({load})\npictures = {list(args.inputs)!r}\ne = pel.explain(\n    model, pictures, ids=pictures,\n    {told},\n)"
+        told["batch_size"] = f"pel.Plan.parse({args.batch_size!r})"
+    told |= {"evidence": repr(args.evidence), "seed": repr(args.seed)} | {k: repr(v) for k, v in asked.items()}
+    settings = {k: v for k, v in (("weights", args.weights), ("trust", args.trust), ("fold", args.fold), *_settings(args).items()) if v}
+    load = ", ".join([repr(args.model), *(f"{k}={v!r}" for k, v in settings.items())])
+    words = ", ".join(f"{k}={v}" for k, v in told.items())
+    lines = "\n".join(given.code)
+    return f"import pellucid as pel\n\nmodel = pel.load({load})\n{lines}\ne = pel.explain(\n    model, inputs, ids={given.ids!r},\n    {words},\n)"
 
 
 def _print(e: "Explanation", out: Path, pictures: list[str]) -> None:

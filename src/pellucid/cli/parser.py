@@ -34,6 +34,12 @@ examples:
     pellucid explain cat.jpg --model efficientnet-lite0 --target "Egyptian cat" --against "tiger cat"
   inside the network, with all the evidence:
     pellucid explain cat.jpg --model efficientnet-lite0 --at _blocks.10 --evidence full
+  a text, and a pipeline of scikit-learn's (mymod.py holds it as `pipeline`):
+    pellucid explain "not bad at all" --model mymod:pipeline
+  a row of a table, and a function on its numbers or, with words in it, on a DataFrame:
+    pellucid explain data.csv --row 3 --model mymod:predict --background train.csv --budget 500 --tol 0.01
+  a picture, and a function on bytes (rows x height x width x 3):
+    pellucid explain cat.jpg --model mymod:predict --masker slic:50 --budget 500
   your own model, in a script that needs the answer:
     pellucid explain scan.png --model my.module:make_net --weights net.safetensors --json --gate supported
 
@@ -84,9 +90,14 @@ class _Version(argparse.Action):
 
 
 def _explain(sub: argparse.ArgumentParser) -> None:
-    sub.add_argument("inputs", nargs="+", metavar="INPUT", help="a picture's path, or sample:NAME (coffee, chelsea, rocket, astronaut, china, flower)")
+    sub.add_argument("inputs", nargs="+", metavar="INPUT", help="a picture's path, sample:NAME (coffee, chelsea, rocket, astronaut, china, flower), a text in quotes or @FILE, or a table FILE.csv")
     what = sub.add_argument_group("what is asked")
-    what.add_argument("--model", required=True, metavar="SPEC", help="a built-in name (`pellucid list models`) or your own pkg.mod:factory")
+    what.add_argument("--model", required=True, metavar="SPEC", help="a built-in name (`pellucid list models`), your own pkg.mod:name (a model, a pipeline, a function), FILE.onnx, or http://host/predict")
+    what.add_argument("--takes", choices=("tensor", "array", "images", "texts", "frame"), help="what your function is called with (default: what INPUT is)")
+    what.add_argument("--text", action="store_true", help="every INPUT is a text, whatever it looks like")
+    what.add_argument("--row", type=int, nargs="+", default=[], metavar="N", help="which rows of a table; 0 is the first below the names")
+    what.add_argument("--background", metavar="FILE", help="a table of rows that absent cells are taken from (default: the table's other rows)")
+    what.add_argument("--drop", nargs="+", default=[], metavar="COLUMN", help="columns of a table that the model does not take, such as the answer")
     what.add_argument("--weights", metavar="FILE", help="weights for your factory, .safetensors preferred")
     what.add_argument("--trust", action="store_true", help="allow a model file that can run code; the report says so")
     what.add_argument("--fold", action="store_true", help="fold BatchNorm into the layers before it: a little faster, gradients move slightly; the report says so")
@@ -96,6 +107,9 @@ def _explain(sub: argparse.ArgumentParser) -> None:
     what.add_argument("--baseline", metavar="B", type=_value, help='what "nothing" looks like: a number, blur, mean or noise')
     how = sub.add_argument_group("how it is answered")
     how.add_argument("--method", metavar="NAME", default="auto", help="a method's name (default: auto, which picks one and says why)")
+    how.add_argument("--masker", metavar="M", help="what comes and goes: slic:50, grid:8, pixels, columns; word, sentence of a text")
+    how.add_argument("--budget", metavar="N", type=int, help="coalitions that a row may ask the model about")
+    how.add_argument("--tol", metavar="E", type=float, help="stop at this error, as a share of the change that is explained")
     how.add_argument("--set", metavar="K=V", nargs="+", action="extend", default=[], dest="parameters", help="parameters of the method, e.g. steps=50")
     how.add_argument("--evidence", choices=("none", "basic", "full"), default="basic", help="how much is checked (default: basic)")
     how.add_argument("--seed", type=int, default=0, help="for methods that draw at random (default: 0)")

@@ -7,7 +7,6 @@ from ..core.card import Needs
 from ..core.question import Question
 from ..core.tree import leaves
 
-
 GAMES = ("shapley", "permutation-shapley")
 """The methods for a model of which nothing but its answers is known, the first that there is."""
 

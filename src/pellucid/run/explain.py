@@ -1,13 +1,11 @@
 """`pel.explain` and `pel.assess`: a question, a method, its evidence, in one call."""
 
-from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from ..backends import load, wrap
-from ..backends.text import pose
 from ..backends.text import pose
 from ..core import catalogue
 from ..core.card import Card
@@ -20,7 +18,6 @@ from ..core.progress import Watcher, watching
 from ..core.provenance import describe
 from ..core.question import Question, ask
 from ..core.tree import Tree, each, leaves
-from ..modalities.text import UNITS, TextMasker
 from ..modalities.text import UNITS, TextMasker
 from .advice import advise
 
@@ -85,26 +82,6 @@ def _posed(model: Model, inputs: Any, baseline: Any, masker: TextMasker | None) 
     return pose(model, inputs, masker, baseline) if masker is not None else (model, inputs, baseline)
 
 
-@dataclass(frozen=True)
-class _Posed:
-    """What a question is about, and what is left for its method."""
-
-    model: Model
-    inputs: Any
-    baseline: Any
-    parameters: dict[str, Any]
-
-
-def _of_texts(model: Model, inputs: Any, baseline: Any, parameters: dict[str, Any]) -> _Posed:
-    """A masker of texts, or its unit by name, poses the question of their parts, whatever method answers it."""
-    masker = parameters.get("masker")
-    masker = TextMasker(unit=masker) if isinstance(masker, str) and masker in UNITS else masker
-    if not isinstance(masker, TextMasker):
-        return _Posed(model, inputs, baseline, parameters)
-    model, inputs, baseline = pose(model, inputs, masker, baseline)
-    return _Posed(model, inputs, baseline, {k: v for k, v in parameters.items() if k != "masker"})
-
-
 def _method(method: str | Method, q: Question, parameters: dict[str, Any]) -> tuple[Method, str]:
     if isinstance(method, Method):
         if parameters:
@@ -112,7 +89,7 @@ def _method(method: str | Method, q: Question, parameters: dict[str, Any]) -> tu
         return method, ""
     if not isinstance(method, str):
         raise UsageError(f"method needs a name or a Method; got {type(method).__name__}.")
-    name, reason = (advice.method, advice.reason) if method == "auto" and (advice := advise(q)) else (method, "")
+    name, reason = (advice.method, advice.reason) if method == "auto" and (advice := advise(q, bool({"masker", "budget", "tol"} & set(parameters)))) else (method, "")
     known = catalogue.entries("methods").get(name)
     if _text_masker(parameters.get("masker")) is not None and known is not None and "masker" not in [f.name for f in known.fields]:
         parameters = {k: v for k, v in parameters.items() if k != "masker"}  # the question is about its pieces already
