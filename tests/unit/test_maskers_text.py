@@ -137,6 +137,10 @@ def test_longer_texts_beside_a_text_change_nothing():
     z = torch.zeros(2, 7, dtype=torch.bool)
     z[1, 3:] = True
     assert torch.equal(Game(board)(z)[0, 1], Game(board)(z)[1, 1])
+    f = Critic()
+    q = text_question(f, TEXTS, target=0)
+    Game(masker_of("auto", q).board(q))(z)
+    assert len(f.seen) == 5, "two whole texts; two coalitions of the long one; the short one's empty coalition once"
     both = pel.explain(Critic(), TEXTS, method="exact-shapley", target=0, masker=TextMasker(), evidence="none")
     alone = pel.explain(Critic(), TEXTS[1], method="exact-shapley", target=0, masker=TextMasker(), evidence="none")
     assert torch.equal(both.values[1, :3], alone.values[0])
