@@ -48,7 +48,8 @@ class Mixed(nn.Module):
 LABELS = torch.stack([torch.arange(36).reshape(6, 6) // 12, torch.arange(36).reshape(6, 6) // 9, torch.arange(36).reshape(6, 6) // 18])
 OTHER = normal(3, 2, 6, 6, seed=5)
 PICTURES = {
-    "grid": ImageMasker("grid:3"), "pixels": ImageMasker("pixels"), "labels": ImageMasker(LABELS[0]), "labels a row": ImageMasker(LABELS), "some always there": ImageMasker(LABELS - 1), "blur": ImageMasker("grid:2", "blur"),
+    "grid": ImageMasker("grid:3"), "pixels": ImageMasker("pixels"), "labels": ImageMasker(LABELS[0]), "labels a row": ImageMasker(LABELS), "some always there": ImageMasker(LABELS - 1),
+    "blur": ImageMasker("grid:2", "blur"),
     "mean": ImageMasker("grid:2", "mean"), "segment-mean": ImageMasker(LABELS, "segment-mean"), "inpaint": ImageMasker("grid:3", "inpaint"), "noise": ImageMasker("grid:2", "noise"),
     "number": ImageMasker("grid:2", 0.7), "colour": ImageMasker("grid:2", (0.1, -0.3)), "picture": ImageMasker("grid:2", OTHER), "many pictures": ImageMasker("grid:2", Samples(OTHER)),
     "slic": ImageMasker("slic:6", "blur"),
