@@ -259,6 +259,7 @@ def test_a_layer_is_masked_with_what_the_baseline_gives_there():
     quarter = F.interpolate(z[0].reshape(1, 1, 2, 2).double(), (6, 6)) > 0.5
     torch.testing.assert_close(leaves(board.make(z[:1].expand(3, -1), ROWS, ZERO))[0], torch.where(quarter, q.point, held))
     torch.testing.assert_close(Game(board)(z)[0], q.value(torch.where(quarter, q.point, held)))
+    assert "what the layer gives for a blur" in ImageMasker("grid:2", "blur").board(q).value_function
 
 
 @pytest.mark.parametrize("shape", [(1, 6, 6), (2, 1, 1), (2, 6, 6)])

@@ -64,8 +64,8 @@ def board_of(q: Question, pieces: Sequence[Piece]) -> Board:
     """The game of those pieces, one for each tensor of the point; a row's players are numbered through all of them."""
     parts = leaves(q.point)
     labels, names = _numbered(pieces, q.size)
-    _covered(labels, names)
     thin, copies = [_thin(lab) for lab in labels], _copies(pieces)
+    _covered(thin, names)
 
     def make(present: Tensor, rows: Tensor, which: Tensor) -> Tree:
         there = torch.cat([present, present.new_ones(len(present), 1)], 1)  # label -1 reads the last column
@@ -119,7 +119,7 @@ def _covered(labels: Sequence[Tensor], names: Names) -> None:
     most = max(map(len, names))
     counts = torch.zeros(len(names), most + 1, dtype=torch.long)
     for lab in labels:
-        flat = lab.flatten(1)
+        flat = lab.flatten(1).expand(len(names), -1)
         counts.scatter_add_(1, torch.where(flat < 0, most, flat), torch.ones_like(flat))
     for i, own in enumerate(names):
         bare = (counts[i, : len(own)] == 0).nonzero()

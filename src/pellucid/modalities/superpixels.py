@@ -82,7 +82,7 @@ class ImageMasker(Described):
             return fill, words, 1
         baseline, words = _colour(self.absent, q, i)
         background, said = behind(q, i, baseline)
-        return held(background), words or said, len(background)
+        return held(background), f"what the layer gives for {words}" if words and q.places else words or said, len(background)
 
 
 def _parsed(segments: str) -> tuple[str, int]:
