@@ -36,7 +36,8 @@ def shap(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Any
 def table() -> Any:
     values = torch.tensor([[3.0, -2.0], [1.0, 0.5]]).double()
     players = Players((("age", "bmi"),) * 2, values, values.abs() / 10)
-    return explanation(values, players=players, axes=("row", "column"), base=torch.tensor([1.0, 2.0]).double(), total=torch.tensor([2.0, 3.5]).double(), point=torch.tensor([[40.0, 22.0], [50.0, 30.0]]))
+    ends = {"base": torch.tensor([1.0, 2.0]).double(), "total": torch.tensor([2.0, 3.5]).double()}
+    return explanation(values, players=players, axes=("row", "column"), point=torch.tensor([[40.0, 22.0], [50.0, 30.0]]), **ends)
 
 
 def test_a_table_goes_there_and_comes_back(shap: Any) -> None:
@@ -58,6 +59,15 @@ def test_a_table_goes_there_and_comes_back(shap: Any) -> None:
     assert back.players.names == e.players.names
     assert back.target == e.target
     assert [v.kind for v in scenes(back)] == ["waterfall", "bar"]
+
+
+def test_a_mixed_table_has_its_cells_as_data(shap: Any) -> None:
+    values = torch.ones(2, 2).double()
+    e = explanation(values, players=Players((("age = 40", "sex = f"), ("age = 50", "sex = m")), values), axes=("row", "column"), point=torch.ones(2, 2))
+    s = e.to_shap()
+    assert list(s.feature_names) == ["age", "sex"]
+    assert s.data.tolist() == [[40.0, "f"], [50.0, "m"]]
+    assert pel.from_shap(s).players.names == (("age", "sex = f"), ("age", "sex = m"))
 
 
 def test_texts_of_unlike_length_go_there_and_come_back(shap: Any) -> None:

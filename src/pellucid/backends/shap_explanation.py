@@ -30,8 +30,11 @@ def to_shap(e: Explanation) -> Any:
 
 
 def _players(e: Explanation, own: Players) -> dict[str, Any]:
-    alike = len(set(own.names)) == 1
-    if not alike:
+    cells = own.cells() if "column" in e.axes else None
+    if cells is not None and len({tuple(n for n, _ in row) for row in cells}) == 1:
+        told = np.array([[_cell(c) for _, c in row] for row in cells], dtype=object)
+        return {"values": _array(own.values), "data": told, "feature_names": [n for n, _ in cells[0]], "error_std": None if own.error is None else _array(own.error)}
+    if len(set(own.names)) > 1:
         counts = [len(n) for n in own.names]
         return {
             "values": _ragged([v[:n] for v, n in zip(_array(own.values), counts, strict=True)]), "data": _ragged([np.array(n, dtype=object) for n in own.names]),
@@ -128,8 +131,8 @@ def _table(found: Any, rows: list[Any]) -> dict[str, Any]:
     counts = [len(r) for r in rows]
     most = max(counts)
     data = _data(found, len(rows))
-    texts = data is not None and all(isinstance(c, str) for r in data for c in r)
-    names = tuple(tuple(_feature_names(found, i, n, data[i] if texts else None)) for i, n in enumerate(counts))
+    texts = data if data is not None and all(isinstance(c, str) for r in data for c in r) else None
+    names = tuple(tuple(_feature_names(found, i, n, texts[i] if texts else None)) for i, n in enumerate(counts))
     cells = torch.full((len(rows), most), float("nan"), dtype=torch.float64)
     if data is not None and not texts:
         told = [[_number(c) for c in r] for r in data]
@@ -205,6 +208,12 @@ def _array(t: Any) -> Any:
     return t.detach().cpu().double().numpy()
 
 
+def _cell(text: str) -> float | str:
+    """A cell of a mixed table: a number where it is one."""
+    number = _number(text)
+    return text if number != number else number
+
+
 def _number(cell: Any) -> float:
     """A cell as a number; NaN where it is none."""
     try:
@@ -222,7 +231,10 @@ def _ragged(rows: list[Any]) -> Any:
 
 
 def _is_ragged(values: Any) -> bool:
-    return isinstance(values, (list, tuple)) and len(values) > 0 and np.ndim(values[0]) > 0 or (getattr(values, "dtype", None) == object and np.ndim(values) == 1 and len(values) > 0 and np.ndim(values[0]) > 0)
+    """Whether values are a list of arrays rather than one array."""
+    if isinstance(values, np.ndarray) and (values.dtype != np.dtype(object) or values.ndim != 1):
+        return False
+    return isinstance(values, (list, tuple, np.ndarray)) and len(values) > 0 and np.ndim(values[0]) > 0
 
 
 def _first(values: Any) -> Any:

@@ -32,6 +32,12 @@ class Players:
         order = self.values[row, :n].abs().argsort(descending=True, stable=True).tolist()
         return [(self.names[row][i], float(self.values[row, i]), None if self.error is None else float(self.error[row, i])) for i in order]
 
+    def cells(self) -> tuple[tuple[tuple[str, str], ...], ...] | None:
+        """(name, what it held) of every player, where all names say both ("age = 40", as a mixed table's do); None elsewhere."""
+        if not all(" = " in n for own in self.names for n in own):
+            return None
+        return tuple(tuple((n.partition(" = ")[0], n.partition(" = ")[2]) for n in own) for own in self.names)
+
     def take(self, rows: Tensor) -> "Players":
         """Those rows."""
         own = {k: t[rows] if (t := getattr(self, k)) is not None else None for k in self.TENSORS}

@@ -1,6 +1,5 @@
 """A bar for every part, the weightiest first, with its standard error."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, Self
 
@@ -44,36 +43,39 @@ class Bar:
         return self.parts.strongest()
 
     def html(self, side: int = 512) -> str:
-        signed, most = self.parts.signed, self.reach()
-        middle, far = (50.0, 50.0) if signed else (0.0, 100.0)
-        rows = []
-        for i, p in enumerate(self.shown):
-            long = abs(p.value) / most * far
-            at = middle + p.value / most * far
-            error = (p.error or 0.0) / most * far
-            rows.append({
-                "name": p.told, "value": measured(p.value, p.error, signed), "tone": tone(p.value, signed), "x": f"{min(middle, at):.2f}", "width": f"{long:.2f}",
-                "whisker": [f"{v:.2f}" for v in (at - error, at + error)] if error else None, "badge": self.badge(i, p),
-            })  # fmt: skip
-        return rendered("bar", rows=rows, signed=signed, target=self.parts.target, middle=middle, errors=self.parts.error is not None, note=self.parts.note)
+        signed, (low, high) = self.parts.signed, self.reach()
+
+        def x(v: float) -> float:
+            return (v - low) / (high - low) * 100
+
+        rows = [{
+            "name": p.told, "value": measured(p.value, p.error, signed), "tone": tone(p.value, signed), "x": f"{min(x(0), x(p.value)):.2f}", "width": f"{abs(x(p.value) - x(0)):.2f}",
+            "whisker": [f"{x(p.value + k * p.error):.2f}" for k in (-1, 1)] if p.error else None, "badge": self.badge(i, p), "alone": p.number >= 0,
+        } for i, p in enumerate(self.shown)]  # fmt: skip
+        return rendered("bar", rows=rows, signed=signed, target=self.parts.target, zero=f"{x(0):.2f}", errors=self.parts.error is not None, note=self.parts.note)
 
     def draw(self, ax: "Axes") -> "Axes":
-        shown, signed, most = self.shown, self.parts.signed, self.reach()
+        shown, signed, (low, high) = self.shown, self.parts.signed, self.reach()
         lines(ax, [f"{b}  {p.short(LETTERS - 4)}" if (b := self.badge(i, p)) else p.short(LETTERS) for i, p in enumerate(shown)])
         for y, p in enumerate(shown):
+            if p.number < 0:
+                words(ax, 0.02 * (high - low), y, measured(p.value, None, signed), color=MUTED)
+                continue
             ax.barh(y, p.value, color=colour(p.value, signed), height=0.66)
             whisker(ax, p.value, y, p.error)
-            end = p.value + (-1 if p.value < 0 else 1) * ((p.error or 0.0) + most * 0.02)
+            end = p.value + (-1 if p.value < 0 else 1) * ((p.error or 0.0) + (high - low) * 0.012)
             words(ax, end, y, measured(p.value, p.error, signed), ha="right" if p.value < 0 else "left")
         ax.axvline(0, color=INK, lw=0.8)
-        ax.set_xlim(*_limits(shown))
+        ax.set_xlim(*_limits(low, high))
         ends = f"lowers {self.parts.target}  ←  0  →  raises {self.parts.target}" if signed else f"size of its part in {self.parts.target}"
         ax.set_xlabel(ends + (";  whiskers: ± 1 standard error" if self.parts.error is not None else ""), size=8, color=MUTED, parse_math=False)
         return ax
 
-    def reach(self) -> float:
-        """The farthest that a bar with its whisker goes."""
-        return max([abs(p.value) + (p.error or 0.0) for p in self.shown], default=0.0) or 1.0
+    def reach(self) -> tuple[float, float]:
+        """The least and the most that a bar with its whisker goes to, zero among them. The others together are no bar: they would dwarf the rest."""
+        alone = [p for p in self.shown if p.number >= 0]
+        low, high = min([0.0, *(p.value - (p.error or 0.0) for p in alone)]), max([0.0, *(p.value + (p.error or 0.0) for p in alone)])
+        return (low, high) if high > low else (0.0, 1.0)
 
     def badge(self, i: int, p: Part) -> str:
         """The mark that a part carries on the picture, "" where it carries none."""
@@ -85,10 +87,7 @@ def mark(i: int, value: float) -> str:
     return f"{'▼' if value < 0 else '▲'}{i + 1}"
 
 
-def _limits(shown: Sequence[Part], text: float = 0.21) -> tuple[float, float]:
+def _limits(low: float, high: float, text: float = 0.21) -> tuple[float, float]:
     """Of the axis: as far as the bars go each way, and a fifth of the whole for the numbers beyond them."""
-    least = -min([0.0, *(p.value - (p.error or 0.0) for p in shown)])
-    most = max([0.0, *(p.value + (p.error or 0.0) for p in shown)])
-    sides = (least > 0) + (most > 0)
-    room = text * (least + most) / (1 - text * sides) or 1.0
-    return -(least + room) if least else 0.0, most + room if most or not least else 0.0
+    room = text * (high - low) / (1 - text * ((low < 0) + (high > 0)))
+    return low - room if low else 0.0, high + room if high else 0.0

@@ -9,7 +9,7 @@ from matplotlib.colors import ListedColormap, to_hex
 
 from ..core.errors import NotApplicable
 from .caption import cut, number, short_target
-from .parts import Floats, columns
+from .parts import Floats, columns, names
 from .rendered import rendered
 from .scene import INK, LETTERS, MUTED, RULE, lines
 
@@ -37,17 +37,17 @@ class Beeswarm:
 
     @classmethod
     def of(cls, e: "Explanation", row: int | None = None) -> Self:
-        names, values = _table(e)
+        own, values = _table(e)
         cells = columns(e)
-        most = len(names) if len(names) <= TOP + 2 else TOP
+        most = len(own) if len(own) <= TOP + 2 else TOP
         order = np.argsort(-np.abs(values).mean(0), kind="stable")[:most]
         rows = np.unique(np.linspace(0, len(values) - 1, min(ROWS, len(values))).round().astype(int))
-        told = [f"the {most} columns with the largest mean magnitude of {len(names)}"] if len(names) > most else []
+        told = [f"the {most} columns with the largest mean magnitude of {len(own)}"] if len(own) > most else []
         told += [f"{len(rows):,} of {len(values):,} rows, evenly spaced"] if len(rows) < len(values) else []
         shown = cells[np.ix_(rows, order)] if cells is not None else None
         targets = dict.fromkeys(map(short_target, e.target))
         target = next(iter(targets)) if len(targets) == 1 else "each row's own target"
-        return cls(tuple(names[i] for i in order), values[np.ix_(rows, order)], shown, target, " and ".join(told))
+        return cls(tuple(own[i] for i in order), values[np.ix_(rows, order)], shown, target, " and ".join(told))
 
     @property
     def indent(self) -> float:
@@ -110,13 +110,18 @@ class Beeswarm:
 
 def _table(e: "Explanation") -> tuple[tuple[str, ...], Floats]:
     """(names, (B, P)) where every row has the same parts."""
-    if e.players is not None and len(set(e.players.names)) == 1:
-        return e.players.names[0], np.asarray(e.players.values.detach().cpu().double().numpy())
+    if e.players is not None and shared(e):
+        return names(e, 0), np.asarray(e.players.values.detach().cpu().double().numpy())
     if e.players is None and hasattr(e.values, "ndim") and e.values.ndim == 2:
         named = e.names.get(e.axes[1], []) if len(e.axes) == 2 else []
         n = e.values.shape[1]
         return tuple(named[i] if i < len(named) else f"column {i}" for i in range(n)), np.asarray(e.values.detach().cpu().double().numpy())
     raise NotApplicable('kind="beeswarm" needs rows that share their players or columns; these do not. Take kind="bar" for one row.')
+
+
+def shared(e: "Explanation") -> bool:
+    """Whether every row has the same players."""
+    return e.players is not None and len({names(e, row) for row in range(len(e))}) == 1
 
 
 def swarm(values: Floats, low: float, high: float, bins: int = 90) -> Floats:

@@ -48,9 +48,15 @@ def caption(e: "Explanation", row: int = 0) -> Caption:
     return Caption(
         title=method_title(e.method), method=e.method, parameters=parameters_text(e.parameters), target=target,
         short=short_target(target), place=e.at or "the input", baseline=str(e.baseline), seed=e.seed,
-        row=str(e.ids[row]) if e.ids else str(row), model=str(e.provenance.get("model") or "the model"),
+        row=name_of(e, row), model=str(e.provenance.get("model") or "the model"),
         fit=f"local R² {number(float(e.fit[row]))}" if e.fit is not None else "",
     )  # fmt: skip
+
+
+def name_of(e: "Explanation", row: int) -> str:
+    """What a row is called: by its id, or its place."""
+    own = e.ids[row] if e.ids else row
+    return f"row {own}" if isinstance(own, int) else str(own)
 
 
 def method_title(name: str) -> str:

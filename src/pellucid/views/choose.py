@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING
 
 from ..core.errors import UnknownName
 from .bar import Bar
-from .beeswarm import FEWEST, Beeswarm
+from .beeswarm import FEWEST, Beeswarm, shared
 from .force import Force
 from .map import Map
 from .network import Network
@@ -37,7 +37,7 @@ def all_rows(e: "Explanation") -> Beeswarm | None:
     if len(e) < FEWEST:
         return None
     if e.players is not None:
-        alike = len(set(e.players.names)) == 1 and len(e.players.names[0]) > 1
+        alike = shared(e) and len(e.players.names[0]) > 1
         return Beeswarm.of(e) if alike and Overlay.maybe(e) is None and not e.has_map and not is_text(e) else None
     table = hasattr(e.values, "ndim") and e.values.ndim == 2 and e.values.shape[1] > 1 and e.signed
     return Beeswarm.of(e) if table else None

@@ -105,11 +105,10 @@ def is_list(shape: Sequence[int]) -> bool:
 
 
 def _players(e: "Explanation", own: "Players", row: int) -> Parts:
-    names = own.names[row]
-    n = len(names)
+    n = len(own.names[row])
     base, total = _ends(e, row)
     return Parts(
-        names, array(own.values, row)[:n], array(own.error, row)[:n] if own.error is not None else None, held(e, row), base, total, "Base: all absent", e.signed,
+        names(e, row), array(own.values, row)[:n], array(own.error, row)[:n] if own.error is not None else None, held(e, row), base, total, "Base: all absent", e.signed,
         short_target(e.target[row]), f"Absent parts are replaced by {own.absent}" if own.absent else "",
         array(own.interactions, row)[:n, :n] if own.interactions is not None else None,
         np.asarray(own.labels[row].cpu().numpy(), dtype=np.int64) if own.labels is not None else None,
@@ -120,11 +119,11 @@ def _leaf(e: "Explanation", row: int, name: str, leaf: Any, error: Any, alone: b
     values = array(leaf, row)
     axes = tuple(e.axes[1 : 1 + values.ndim]) if len(e.axes) == values.ndim + 1 else tuple(f"axis {i}" for i in range(values.ndim))
     named = e.names.get(axes[0], []) if len(axes) == 1 else []
-    names = tuple(named[i] if i < len(named) else _position(i, values.shape, axes) for i in range(values.size))
+    told = tuple(named[i] if i < len(named) else _position(i, values.shape, axes) for i in range(values.size))
     base, total = _ends(e, row) if alone else (None, None)
     start = f"Base: the baseline {e.baseline}" if len(str(e.baseline)) < 24 else "Base: the baseline"
     return Parts(
-        names, values.reshape(-1), array(error, row).reshape(-1) if error is not None else None, held(e, row) if alone else (), base, total, start, e.signed,
+        told, values.reshape(-1), array(error, row).reshape(-1) if error is not None else None, held(e, row) if alone else (), base, total, start, e.signed,
         short_target(e.target[row]), note=f"Input {name}" if name else "",
     )  # fmt: skip
 
@@ -134,23 +133,46 @@ def _ends(e: "Explanation", row: int) -> tuple[float | None, float]:
     return float(e.base[row]) if e.base is not None else None, float(e.total[row])
 
 
+def names(e: "Explanation", row: int) -> tuple[str, ...]:
+    """The names of a row's players; of columns without what they held."""
+    if (mixed := _mixed(e)) is not None:
+        return tuple(name for name, _ in mixed[row])
+    return e.players.names[row] if e.players is not None else ()
+
+
 def held(e: "Explanation", row: int) -> tuple[str, ...]:
-    """What each part held, where parts are columns of a table: their values in this row."""
+    """What each part held, where parts are columns of a table: their cells in this row."""
+    if (mixed := _mixed(e)) is not None:
+        return tuple(what for _, what in mixed[row])
     cells = columns(e)
     return tuple(cell(float(v)) if v == v else "" for v in cells[row]) if cells is not None else ()
 
 
 def columns(e: "Explanation") -> Floats | None:
-    """(B, P) the table that was explained, where each column is one part."""
+    """(B, P) the table that was explained, where each column is one part; a cell that is no number is NaN."""
+    if (mixed := _mixed(e)) is not None:
+        return np.array([[_number(what) for _, what in row] for row in mixed])
     table = e.point
-    if not hasattr(table, "ndim") or table.ndim != 2 or "column" not in e.axes or bool((table == 1).all()):
-        return None  # a table of ones says only that its parts are there
+    if not hasattr(table, "ndim") or table.ndim != 2 or "column" not in e.axes:
+        return None
     width = table.shape[1]
     if e.players is not None:
         each = e.players.labels
         if any(len(n) != width for n in e.players.names) or (each is not None and not bool((each.cpu() == each.new_tensor(range(width)).cpu()).all())):
             return None
     return np.asarray(table.detach().cpu().double().numpy(), dtype=np.float64)
+
+
+def _mixed(e: "Explanation") -> tuple[tuple[tuple[str, str], ...], ...] | None:
+    """(name, what it held), row by row, of a table of any kind, whose cells were only there or not; None elsewhere."""
+    return e.players.cells() if e.players is not None and "column" in e.axes else None
+
+
+def _number(text: str) -> float:
+    try:
+        return float(text.replace(",", ""))
+    except ValueError:
+        return float("nan")
 
 
 def is_text(e: "Explanation") -> bool:
