@@ -52,6 +52,7 @@ from .odd_gp import OddGP as OddGP
 from .odd_shap import OddSHAP as OddSHAP
 from .permutation_shapley import PermutationShapley as PermutationShapley
 from .random_cam import RandomCAM as RandomCAM
+from .rise import RISE as RISE
 from .saliency import Saliency as Saliency
 from .score_cam import ScoreCAM as ScoreCAM
 from .shapley_cam import ShapleyCAM as ShapleyCAM

@@ -28,7 +28,7 @@ class Settled:
 
 
 def settled(
-    size: int, first: int, budget: int, goal: Tensor, ask: Callable[[Tensor, int, int], Tensor], solve: Callable[[Tensor, Tensor], dict[str, Tensor]], even: int = 1
+    size: int, first: int, budget: int, goal: Tensor, ask: Callable[[Tensor, int, int], Tensor], solve: Callable[[Tensor, Tensor], dict[str, Tensor]], even: int = 1, growth: float = GROWTH
 ) -> Settled:
     """`solve(rows, answers)` from ever more answers, until a row's largest "error" is at most its `goal` (B,), or the budget is spent.
 
@@ -48,7 +48,7 @@ def settled(
         took[rows], met[rows] = upto, done
         open_ = ~done & (upto < budget)
         rows, answers = rows[open_], answers[:, open_]
-        upto = min(int(upto * GROWTH) // even * even + even, budget)
+        upto = min(max(int(upto * growth) // even * even, upto + even), budget)
     return Settled(found, took, met)
 
 
