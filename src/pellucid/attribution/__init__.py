@@ -55,6 +55,7 @@ from .random_cam import RandomCAM as RandomCAM
 from .rise import RISE as RISE
 from .saliency import Saliency as Saliency
 from .score_cam import ScoreCAM as ScoreCAM
+from .shapley import Shapley as Shapley
 from .shapley_cam import ShapleyCAM as ShapleyCAM
 from .smooth_grad import SmoothGrad as SmoothGrad
 from .x_grad_cam import XGradCAM as XGradCAM

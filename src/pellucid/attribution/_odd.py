@@ -42,14 +42,18 @@ class Prior:
         return ((1 + w).prod(1) - (1 - w).prod(1)) / 2 - w.sum(1)
 
     def covariance(self, s: Tensor) -> Tensor:
-        """(R, M, M) between signs (M, P), in units of `spread`, with the nugget; the last coalition, everybody, is known without one."""
+        """(R, M, M) between signs (M, P), in units of `spread`."""
         w = self.weight[:, None]
         g = (s * torch.atanh(w)) @ s.T
         a = torch.log1p(-w.square()).sum(2, keepdim=True) / 2
-        k = ((torch.exp(a + g) - torch.exp(a - g)) / 2 - (s * w) @ s.T) / self.spread[:, None, None]
-        noise = torch.ones(len(s), dtype=s.dtype)
-        noise[-1] = 0
-        return k + torch.diag_embed(noise * self.nugget[:, None] + 1e-9)
+        k = torch.exp(a + g).sub_(torch.exp(a - g)).div_(2).sub_((s * w) @ s.T)
+        return k.div_(self.spread[:, None, None])
+
+    def noisy(self, k: Tensor) -> Tensor:
+        """`k` with the nugget; the last coalition, everybody, is known without one."""
+        noisy = k.clone()
+        noisy.diagonal(dim1=1, dim2=2).add_(1e-9)[:, :-1].add_(self.nugget[:, None])
+        return noisy
 
 
 @dataclass(frozen=True)
@@ -64,23 +68,47 @@ class Fit:
     likelihood: Tensor
 
 
-def krige(pairs: Pairs, odd: Tensor, change: Tensor) -> Estimate:
-    """Shapley values of (M, B) odd parts, and their posterior standard deviations; where every coalition was asked, the regression is exact."""
-    plain = regression(pairs, odd, change)
-    if pairs.chance.min() == 1 or len(pairs) < 2 + pairs.top.shape[1]:
-        return plain
-    first = plain.values
-    s = torch.cat([pairs.signs, pairs.signs.new_ones(1, pairs.top.shape[1])])
-    y = torch.cat([odd, change[None] / 2])
-    scale = y.square().mean(0).sqrt().clamp(min=1e-300)
-    choice = chosen(s, y / scale, first)
-    values, error = torch.zeros_like(first), torch.zeros_like(first)
-    for rows in _alike(choice):
-        prior = Prior(choice.weight[rows[:1]], choice.nugget[rows[:1]])
-        fit = fitted_to(prior, s, (y / scale)[None, :, rows])
-        got = values_of(prior, fit, s)
+def prior_of(pairs: Pairs, odd: Tensor, change: Tensor) -> Prior:
+    """The prior of every row that its restricted likelihood prefers, on at most `TRIED` pairs, spread over all sizes."""
+    first = regression(pairs, odd, change).values
+    s, y = answers(pairs, odd, change, TRIED)
+    y = y / size_of(y)
+    part = (first.abs() / first.abs().amax(1, keepdim=True).clamp(min=1e-300)).clamp(min=FLOOR)
+    best = torch.full((len(first),), -torch.inf, dtype=y.dtype)
+    weight, nugget = torch.full_like(first, RHOS[0]), torch.full_like(best, NUGGETS[-1])
+    for gamma in GAMMAS:
+        for rho in RHOS:
+            w = rho * part**gamma if gamma else torch.full_like(first[:1], rho)
+            for nug, told in zip(NUGGETS, _likelihoods(w, s, y), strict=True):
+                better = told > best
+                best = torch.where(better, told, best)
+                weight, nugget = torch.where(better[:, None], w, weight), torch.where(better, nug, nugget)
+    return Prior(weight, nugget)
+
+
+def krige(pairs: Pairs, odd: Tensor, change: Tensor, prior: Prior) -> Estimate:
+    """Shapley values of (M, B) odd parts, and their posterior standard deviations."""
+    s, y = answers(pairs, odd, change)
+    scale = size_of(y)
+    values = torch.zeros(odd.shape[1], s.shape[1], dtype=s.dtype)
+    error = values.clone()
+    for rows in _alike(prior):
+        own = Prior(prior.weight[rows[:1]], prior.nugget[rows[:1]])
+        fit = fitted_to(own.noisy(own.covariance(s)), s, (y / scale)[None, :, rows])
+        got = values_of(own, fit, s)
         values[rows], error[rows] = got.values * scale[rows, None], got.error * scale[rows, None]
     return Estimate(values + (change - values.sum(1))[:, None] / values.shape[1], error)
+
+
+def answers(pairs: Pairs, odd: Tensor, change: Tensor, most: int = 0) -> tuple[Tensor, Tensor]:
+    """((M, P) signs, (M, B) odd parts) of all pairs, or of about `most`, everybody last."""
+    few = thinned(len(pairs), most) if most else slice(None)
+    return torch.cat([pairs.signs[few], torch.ones(1, pairs.top.shape[1], dtype=odd.dtype)]), torch.cat([odd[few], change[None] / 2])
+
+
+def size_of(y: Tensor) -> Tensor:
+    """(B,) how large the answers of a row are."""
+    return y.square().mean(0).sqrt().clamp(min=1e-300)
 
 
 def thinned(count: int, most: int) -> Tensor:
@@ -94,37 +122,23 @@ def _alike(choice: Prior) -> list[Tensor]:
     return [(which == k).nonzero()[:, 0] for k in range(int(which.max()) + 1)]
 
 
-def chosen(s: Tensor, y: Tensor, first: Tensor) -> Prior:
-    """The prior of every row that its restricted likelihood prefers, on at most `TRIED` pairs, spread over all sizes."""
-    few = torch.cat([thinned(len(s) - 1, TRIED), torch.tensor([len(s) - 1])])
-    s, y = s[few], y[few]
-    part = (first.abs() / first.abs().amax(1, keepdim=True).clamp(min=1e-300)).clamp(min=FLOOR)
-    best = torch.full((len(first),), -torch.inf, dtype=y.dtype)
-    weight, nugget = torch.full_like(first, RHOS[0]), torch.full_like(best, NUGGETS[-1])
-    for gamma in GAMMAS:
-        for rho in RHOS:
-            w = rho * part**gamma if gamma else torch.full_like(first[:1], rho)
-            for nug in NUGGETS:
-                told = _likelihood(Prior(w, torch.full((len(w),), nug, dtype=y.dtype)), s, y)
-                better = told > best
-                best = torch.where(better, told, best)
-                weight, nugget = torch.where(better[:, None], w, weight), torch.where(better, nug, nugget)
-    return Prior(weight, nugget)
+def _likelihoods(w: Tensor, s: Tensor, y: Tensor) -> list[Tensor]:
+    """(B,) restricted log likelihoods, one for every nugget; a covariance that all rows share is factored once for all."""
+    step = max(1, HELD // len(s) ** 2) if len(w) > 1 else y.shape[1]
+    out: list[list[Tensor]] = [[] for _ in NUGGETS]
+    for i in range(0, y.shape[1], step):
+        part = slice(i, i + step)
+        one = Prior(w[part] if len(w) > 1 else w, torch.zeros(1, dtype=w.dtype))
+        k, mine = one.covariance(s), y.T[part, :, None] if len(w) > 1 else y[None]
+        for told, nug in zip(out, NUGGETS, strict=True):
+            told.append(fitted_to(Prior(one.weight, torch.full((1,), nug, dtype=w.dtype)).noisy(k), s, mine).likelihood.flatten())
+    return [torch.cat(told) for told in out]
 
 
-def _likelihood(prior: Prior, s: Tensor, y: Tensor) -> Tensor:
-    """(B,) restricted log likelihood; a prior that all rows share is factored once for all."""
-    if len(prior.weight) == 1:
-        return fitted_to(prior, s, y[None]).likelihood[0]
-    step = max(1, HELD // len(s) ** 2)
-    parts = [slice(i, i + step) for i in range(0, y.shape[1], step)]
-    return torch.cat([fitted_to(Prior(prior.weight[p], prior.nugget[p]), s, y.T[p, :, None]).likelihood[:, 0] for p in parts])
-
-
-def fitted_to(prior: Prior, s: Tensor, y: Tensor) -> Fit:
-    """Universal kriging of (R, M, Q) answers by `prior`, the trend estimated with it."""
+def fitted_to(k: Tensor, s: Tensor, y: Tensor) -> Fit:
+    """Universal kriging of (R, M, Q) answers with covariances (R, M, M), the trend estimated with them."""
     m, n = s.shape
-    factor, bad = torch.linalg.cholesky_ex(prior.covariance(s))
+    factor, bad = torch.linalg.cholesky_ex(k)
     trend = s.expand(len(factor), m, n)
     half = torch.linalg.solve_triangular(factor, torch.cat([trend, y], 2), upper=False)
     hs, hy = half[:, :, :n], half[:, :, n:]

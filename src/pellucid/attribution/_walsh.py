@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from ._coalitions import Pairs
-from ._odd import Prior, chosen, fitted_to, thinned
+from ._odd import Prior, answers, fitted_to
 from ._shapley import Estimate, fitted, kernel, regression
 
 EVERY = 5
@@ -37,19 +37,18 @@ class Terms:
         return 2 * self.member.double() / self.member.sum(1, keepdim=True)
 
 
-def sparse_fit(pairs: Pairs, odd: Tensor, change: Tensor) -> Estimate:
+def sparse_fit(pairs: Pairs, odd: Tensor, change: Tensor, prior: Prior) -> Estimate:
     """Shapley values of (M, B) odd parts from the singles and, for each row, the strongest odd terms."""
     n = pairs.top.shape[1]
-    first = regression(pairs, odd, change).values
+    plain = regression(pairs, odd, change)
     more = min(len(pairs) // EVERY - n, TERMS)
-    if more < 1 or n < 3 or pairs.chance.min() == 1:
-        return regression(pairs, odd, change)
-    s = pairs.signs
-    everybody = torch.ones(1, n, dtype=s.dtype)
-    few = thinned(len(s), SEEN)
-    seen, y = torch.cat([s[few], everybody]), torch.cat([odd[few], change[None] / 2])
-    prior = chosen(seen, y / y.square().mean(0).sqrt().clamp(min=1e-300), first)
-    rows = [_row(pairs, s, odd[:, i : i + 1], change[i], first[i], Prior(prior.weight[i : i + 1], prior.nugget[i : i + 1]), (seen, y[:, i : i + 1]), more) for i in range(odd.shape[1])]
+    if more < 1 or n < 3:
+        return plain
+    s, (seen, y) = pairs.signs, answers(pairs, odd, change, SEEN)
+    rows = []
+    for i, first in enumerate(plain.values):
+        own = Prior(prior.weight[i : i + 1], prior.nugget[i : i + 1])
+        rows.append(_row(pairs, s, odd[:, i : i + 1], change[i], first, own, (seen, y[:, i : i + 1]), more))
     return Estimate(torch.cat([r.values for r in rows]), torch.cat([r.error for r in rows]))
 
 
@@ -57,7 +56,7 @@ def _row(pairs: Pairs, s: Tensor, y: Tensor, change: Tensor, first: Tensor, prio
     """Half of the terms by the posterior mean of a Gaussian process, half by what the fit to them leaves."""
     n, w = len(first), prior.weight[0]
     singles = Terms(torch.eye(n, dtype=torch.bool))
-    alpha = fitted_to(prior, seen[0], seen[1][None]).alpha[0, :, 0]
+    alpha = fitted_to(prior.noisy(prior.covariance(seen[0])), seen[0], seen[1][None]).alpha[0, :, 0]
     lead = first.abs().argsort(descending=True, stable=True)[:LEADING]
     terms = _joined(singles, _threes(seen[0], alpha, w, lead, (more + 1) // 2))
     left = y[:, 0] - terms.columns(s) @ _coefficients(terms, pairs, s, y, change)[0][:, 0]

@@ -8,8 +8,8 @@ from ..core.game import Game
 from ..core.procedure import Method, Values
 from ..core.question import Question
 from ._coalitions import enough
+from ._estimators import regressed
 from ._game_method import Played, play
-from ._regressed import regressed
 from ._rounds import spent
 
 

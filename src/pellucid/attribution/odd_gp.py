@@ -7,15 +7,10 @@ from ..core.card import Card, Needs, Promise, param
 from ..core.game import Game
 from ..core.procedure import Method, Values
 from ..core.question import Question
-from ._coalitions import enough, paired
+from ._coalitions import enough
+from ._estimators import LARGEST, kriged
 from ._game_method import Played, play
-from ._odd import krige
 from ._rounds import noted, spent
-from ._shapley import Estimate
-from ._walsh import sparse_fit
-
-LARGEST = 2500
-"""Coalitions beyond which a covariance matrix costs more than most models: the terms of odd-shap are fitted instead."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,11 +40,3 @@ class OddGP(Method):
         enough(self.name, game, self.budget, min(2 * n + 2, 2**n))
         played = spent(game, self.budget, self.tol, 4 * n, kriged)
         return noted(played, f"beyond {LARGEST:,} coalitions odd terms were fitted, as odd-shap does") if self.budget > LARGEST and 2**n > self.budget else played
-
-
-def kriged(game: Game, budget: int) -> Estimate:
-    """Shapley values from about `budget` coalitions; of more than `LARGEST`, by sparse terms."""
-    nobody, everybody = game.ends()
-    pairs = paired(game.players, budget, game.draw())
-    solve = krige if len(pairs) * 2 <= LARGEST else sparse_fit
-    return solve(pairs, pairs.odd(game), everybody - nobody)

@@ -7,11 +7,10 @@ from ..core.card import Card, Needs, Promise, param
 from ..core.game import Game
 from ..core.procedure import Method, Values
 from ..core.question import Question
-from ._coalitions import enough, paired
+from ._coalitions import enough
+from ._estimators import screened
 from ._game_method import Played, play
 from ._rounds import spent
-from ._shapley import Estimate
-from ._walsh import sparse_fit
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,10 +40,3 @@ class OddSHAP(Method):
         n = game.players
         enough(self.name, game, self.budget, min(2 * n + 2, 2**n))
         return spent(game, self.budget, self.tol, 8 * n, screened)
-
-
-def screened(game: Game, budget: int) -> Estimate:
-    """Shapley values from about `budget` coalitions, by sparse terms."""
-    nobody, everybody = game.ends()
-    pairs = paired(game.players, budget, game.draw())
-    return sparse_fit(pairs, pairs.odd(game), everybody - nobody)
