@@ -78,7 +78,11 @@ def test_values_are_the_models_and_rows_go_in_batches(server):
 
 @pytest.mark.parametrize(
     ("send", "read", "wrap", "dig"),
-    [("instances", "predictions", lambda r: {"predictions": r}, lambda b: b["instances"]), ("", "", lambda r: r, lambda b: b), ("data.rows", "a.b", lambda r: {"a": {"b": r}}, lambda b: b["data"]["rows"])],
+    [
+        ("instances", "predictions", lambda r: {"predictions": r}, lambda b: b["instances"]),
+        ("", "", lambda r: r, lambda b: b),
+        ("data.rows", "a.b", lambda r: {"a": {"b": r}}, lambda b: b["data"]["rows"]),
+    ],
 )
 def test_the_names_around_the_rows(server, send, read, wrap, dig):
     server.behave = lambda h, b: h.answer(wrap((np.array(dig(b)) @ W).tolist())) or True

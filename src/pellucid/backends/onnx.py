@@ -58,6 +58,7 @@ class OnnxModel(FunctionModel):
             raise UsageError(f"output needs to be one of the model's outputs, {', '.join(names)}, or a number; got {output!r}.")
         asked = names if output is None else [output if isinstance(output, str) else names[output]]
         super().__init__(Session(session, tuple(asked), settings["name"]), takes="tensor", **settings)
+        self.answers.whole = True
         first = session.get_inputs()[0]
         if first.type in ("tensor(float)", "tensor(double)", "tensor(float16)"):
             self.dtype = torch.from_numpy(np.empty(0, TYPES[first.type])).dtype
