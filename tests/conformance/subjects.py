@@ -23,7 +23,7 @@ QUICK = {"samples": 4, "budget": 160}
 """Parameters that only cost time."""
 QUICK_OF = {"guided-integrated-gradients": {"steps": 12}, "blur-integrated-gradients": {"steps": 12}}
 """The same for one method alone."""
-QUICK_OF |= dict.fromkeys(("meaningful-perturbation", "extremal-perturbation"), {"steps": 6})
+QUICK_OF |= dict.fromkeys(("meaningful-perturbation", "extremal-perturbation", "counterfactual-infilling"), {"steps": 6})
 
 PICTURES = ("blur-integrated-gradients", "xrai", "guided-grad-cam")
 """Methods that need a picture as input."""

@@ -8,8 +8,8 @@ from torch import nn
 from torch.nn import functional as F
 
 from models import made, normal
-from pellucid.attribution import ExtremalPerturbation, MeaningfulPerturbation
-from pellucid.attribution._masks import LEVELS, Bumps, Coarse, Fade, Pyramid, Sheet, Veil, descended, shifted, too_far_from
+from pellucid.attribution import CounterfactualInfilling, ExtremalPerturbation, MeaningfulPerturbation
+from pellucid.attribution._masks import LEVELS, Bumps, Coarse, Fade, Pyramid, Sheet, Veil, descended, filled, shifted, too_far_from
 from pellucid.backends import wrap
 from pellucid.core.errors import NotApplicable, UsageError
 from pellucid.core.question import Samples, ask, blur
@@ -258,3 +258,61 @@ def test_bad_areas_and_points_are_refused():
         ExtremalPerturbation(areas=(10, 150))(columns_question([1.0, 2.0]))
     with pytest.raises(NotApplicable, match="pictures"):
         ExtremalPerturbation(perturbation="blur")(columns_question([1.0, 2.0]))
+
+
+# ---------------------------------------------------------------- counterfactual infilling
+
+
+@pytest.mark.parametrize("region", ["sufficient", "destroying"])
+@pytest.mark.parametrize("size", [0.6, 1.3])
+def test_infilling_of_a_linear_model(region, size):
+    """A part is kept (or filled in) exactly if it adds more than `size` times the mean part."""
+    weights = [5.0, 0.5, 3.0, 0.2, 0.0, 1.8]
+    want = torch.tensor(weights) / sum(weights) > size / len(weights)
+    e = CounterfactualInfilling(region=region, size=size, samples=16, steps=200)(columns_question(weights))
+    assert (e.values[:, want] > 0.9).all()
+    assert (e.values[:, ~want] < 0.1).all()
+
+
+@pytest.mark.parametrize(("region", "infill"), [("sufficient", "baseline"), ("sufficient", "inpaint"), ("destroying", "baseline")])
+def test_infilling_finds_the_patch(region, infill):
+    """A brighter square on a grey ground: what is around it suggests that it is not there."""
+    x = torch.full((2, 3, 16, 16), 0.2, dtype=torch.float64)
+    x[:, :, 8:12, 4:8] = 1.0
+    q = ask(wrap(made(Patch)), x, Output(), baseline=0.2, batch_size=16)
+    heat = CounterfactualInfilling(region=region, infill=infill, cells=8)(q).heat()
+    assert heat[:, inside()].mean() > 0.5
+    assert heat[:, far()].mean() < 0.15
+
+
+def test_draws_are_nearly_bernoulli_and_belong_to_the_row():
+    method = CounterfactualInfilling(samples=2000, temperature=0.02)
+    q = columns_question([1.0, 1.0], ids=("a", "b"))
+    odds = torch.tensor([[[-1.0, 2.0]] * 2], dtype=torch.float64)
+    draws = method._drawn(q, odds, 3)
+    assert draws.shape == (2000, 2, 2)
+    torch.testing.assert_close(draws.mean(0), odds[0].sigmoid(), rtol=0, atol=0.03)
+    assert ((draws < 0.01) | (draws > 0.99)).double().mean() > 0.95
+    turned = method._drawn(columns_question([1.0, 1.0], ids=("b", "a")), odds, 3)
+    assert torch.equal(turned, draws.flip(1))
+    assert not torch.equal(draws[:, 0], draws[:, 1])
+    assert not torch.equal(method._drawn(q, odds, 4), draws)
+
+
+def test_what_is_seen_suggests_what_is_not():
+    x, nothing = normal(2, 3, 12, 9), torch.full((2, 3, 12, 9), 7.0, dtype=torch.float64)
+    seen = torch.zeros(2, 1, 12, 9, dtype=torch.float64)
+    torch.testing.assert_close(filled(x, seen, nothing), nothing)
+    seen[:, :, 3, 4] = 1
+    torch.testing.assert_close(filled(x, seen, nothing), x[:, :, 3:4, 4:5].expand_as(x))
+    ramp = torch.linspace(0, 1, 16, dtype=torch.float64).expand(1, 1, 16, 16)
+    hole = torch.ones(1, 1, 16, 16, dtype=torch.float64)
+    hole[:, :, 4:12, 4:12] = 0
+    guess = filled(torch.where(hole.bool(), ramp, 99.0), hole, torch.full_like(ramp, 50.0))
+    assert (guess[0, 0, 4:12, 4:12] - ramp[0, 0, 4:12, 4:12]).abs().max() < 0.25
+    assert (guess[0, 0, 4:12, 4:6] < guess[0, 0, 4:12, 10:12]).all()
+
+
+def test_columns_cannot_be_inpainted():
+    with pytest.raises(NotApplicable, match="pictures.*Use infill"):
+        CounterfactualInfilling(infill="inpaint")(columns_question([1.0, 2.0]))

@@ -152,14 +152,13 @@ class Inpainted(Fade):
 def filled(x: Tensor, seen: Tensor, nothing: Tensor) -> Tensor:
     """What (n, 1, H, W) shares of a picture that are seen suggest for every pixel: means of what is seen over squares of 1, 2, 4 ... pixels.
 
-    Each scale adds what it saw itself to what the coarser one suggests, by how much of its square was seen; where nothing is seen at all it is `nothing`.
+    A square of which a pixel's worth is seen is known; one of which less is seen asks the next larger one for the rest. Where nothing is seen at all it is `nothing`.
     """
-    if min(x.shape[2:]) < 2:
-        mean = (x * seen).sum((2, 3), keepdim=True) / seen.sum((2, 3), keepdim=True).clamp(min=1e-12)
-        return torch.lerp(nothing.mean((2, 3), keepdim=True).expand_as(x), mean.expand_as(x), seen.amax((2, 3), keepdim=True).clamp(max=1))
-    half = [F.avg_pool2d(t, 2, ceil_mode=True) for t in (x * seen, seen, nothing)]
-    mean = half[0] / half[1].clamp(min=1e-12)
-    coarse = torch.lerp(filled(mean, half[1], half[2]), mean, half[1])
+    if max(x.shape[2:]) < 2:
+        return torch.lerp(nothing, x, seen.clamp(max=1))
+    total, weight, empty = (F.avg_pool2d(t, 2, ceil_mode=True) for t in (x * seen, seen, nothing))
+    mean, known = total / weight.clamp(min=1e-12), (4 * weight).clamp(max=1)
+    coarse = torch.lerp(filled(mean, known, empty), mean, known)
     return F.interpolate(coarse, size=x.shape[2:], mode="bilinear", align_corners=False)
 
 
@@ -236,7 +235,7 @@ class Coarse:
     def blank(self, k: int, value: float) -> Tensor:
         """(k, B, n) cells that all hold `value`."""
         p = self.veil.parts[0]
-        return torch.full((k, self.veil.q.size, self.n), value, dtype=self.veil.dtype, device=p.device)
+        return torch.full((k, self.veil.q.size, self.n), value, dtype=torch.float64, device=p.device)
 
     def split(self, flat: Tensor) -> list[Tensor]:
         """(K, B, n) cells as (K, B, *cells), one for each tensor of the point."""
@@ -244,7 +243,7 @@ class Coarse:
 
     def grown(self, flat: Tensor) -> Masks:
         """The masks that the cells make."""
-        return [_enlarged(m, s.space) if s.picture else m for m, s in zip(self.split(flat), self.sheets, strict=True)]
+        return [(_enlarged(m, s.space) if s.picture else m).to(self.veil.dtype) for m, s in zip(self.split(flat), self.sheets, strict=True)]
 
     def roughness(self, flat: Tensor, power: float) -> Tensor:
         """The sum over masks of the mean |difference| ** power of neighbouring cells in pictures."""
