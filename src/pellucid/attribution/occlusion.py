@@ -10,6 +10,7 @@ from torch import Tensor
 
 from ..core.card import Card, Needs, Promise, param
 from ..core.errors import UsageError
+from ..core.incremental import values_inside
 from ..core.points import Points
 from ..core.procedure import Method, Values
 from ..core.question import Question
@@ -24,7 +25,8 @@ class Occlusion(Method):
     """How much does the answer fall when this part is hidden?
 
     How: a window slides over the point; each value is the mean drop f(z) - f(z without the window) over the windows that
-    cover it. Windows span all channels; those at the far edge are cut to fit.
+    cover it. Windows span all channels; those at the far edge are cut to fit. On a convolutional network only what a window
+    reaches is computed again where that is cheaper (CPU, at the input); a window counts as one forward row either way.
     Units: target units a window; the values sum to nothing in particular.
     Misleads when: the baseline makes a picture the model was never trained on, or parts stand in for one another.
     Source: Zeiler, Fergus 2013, arXiv:1311.2901, section 4.2.
@@ -33,6 +35,7 @@ class Occlusion(Method):
     card = Card(title="Occlusion", paper="arXiv:1311.2901", needs=Needs.VALUE, promises=Promise.LINEAR | Promise.IMPLEMENTATION_INVARIANT, cost="1 forward row a window", baseline=True)
     window: Any = param("auto", "size of the window, one number or one an axis; auto: a seventh of a picture, one column of a table", ge=1)
     stride: Any = param("auto", "step of the window, one number or one an axis; auto: half the window", ge=1)
+    incremental: str = param("auto", "whether only what a window reaches is computed again: where it pays, always where it is exact, or never", choices=("auto", "always", "never"))
 
     def attribute(self, q: Question) -> Values:
         parts = leaves(q.point)
@@ -49,7 +52,7 @@ class Occlusion(Method):
             hidden = _inside(edges[s], z.shape[1:])
             return tuple(torch.where(hidden, z0[rows], z[rows]) if i == part else p[rows] for i, p in enumerate(parts))
 
-        drop = q.target_values() - q.value(Points(len(boxes), make))
+        drop = q.target_values() - values_inside(q, Points(len(boxes), make), edges, self.incremental)
         return _spread(drop, boxes, z)
 
     def boxes(self, shape: tuple[int, ...]) -> list[Box]:
