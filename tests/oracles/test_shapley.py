@@ -172,7 +172,7 @@ def test_shap_and_a_background_of_a_thousand_rows(cls):
     e = cls()(ask(model, x, 0, baseline=Samples(background)))
     torch.testing.assert_close(e.values, torch.tensor(SHAP, dtype=torch.float64), rtol=1e-8, atol=1e-9)
     assert e.gap.abs().max() < 1e-10
-    assert "1,000 background" in " ".join(e.provenance["notes"])
+    assert "1000 backgrounds" in " ".join(e.provenance["notes"])
 
 
 def test_captum():

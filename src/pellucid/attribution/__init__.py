@@ -6,6 +6,7 @@ from .attention_flow import AttentionFlow as AttentionFlow
 from .attention_rollout import AttentionRollout as AttentionRollout
 from .attn_lrp import AttnLRP as AttnLRP
 from .augmented import Augmented as Augmented
+from .banzhaf import Banzhaf as Banzhaf
 from .beta_smooth import BetaSmooth as BetaSmooth
 from .blur_integrated_gradients import BlurIntegratedGradients as BlurIntegratedGradients
 from .cam import CAM as CAM
@@ -51,6 +52,7 @@ from .meaningful_perturbation import MeaningfulPerturbation as MeaningfulPerturb
 from .occlusion import Occlusion as Occlusion
 from .odd_gp import OddGP as OddGP
 from .odd_shap import OddSHAP as OddSHAP
+from .owen_values import OwenValues as OwenValues
 from .permutation_shapley import PermutationShapley as PermutationShapley
 from .random_cam import RandomCAM as RandomCAM
 from .rise import RISE as RISE
@@ -58,6 +60,7 @@ from .saliency import Saliency as Saliency
 from .score_cam import ScoreCAM as ScoreCAM
 from .shapley import Shapley as Shapley
 from .shapley_cam import ShapleyCAM as ShapleyCAM
+from .shapley_sampling import ShapleySampling as ShapleySampling
 from .smooth_grad import SmoothGrad as SmoothGrad
 from .x_grad_cam import XGradCAM as XGradCAM
 from .xrai import XRAI as XRAI

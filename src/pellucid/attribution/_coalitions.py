@@ -104,6 +104,23 @@ def _rows_with(players: int, members: np.ndarray) -> np.ndarray:
     return z
 
 
+def halves(players: int, budget: int, rng: np.random.Generator) -> Pairs:
+    """About `budget` different coalitions, complements and the two ends included, in which each player is as likely there as not."""
+    count, all_ = (budget - 2) // 2, 2.0 ** (players - 1)
+    if all_ <= LISTED:
+        own = everyone(players - 1)[torch.from_numpy(rng.permutation(int(all_)))[:count]]
+        top = torch.cat([torch.ones(len(own), 1, dtype=torch.bool), own], 1)
+    else:
+        found: dict[bytes, np.ndarray] = {}
+        while len(found) < count:
+            drawn = rng.random((DRAWN, players)) < 0.5
+            drawn[:, 0] = True
+            for row in drawn:
+                found.setdefault(row.tobytes(), row)
+        top = torch.from_numpy(np.stack(list(found.values())[:count]))
+    return Pairs(top, torch.full((len(top),), len(top) / all_, dtype=torch.float64))
+
+
 def enough(who: str, game: Game, budget: int, least: int) -> None:
     """Refuses a budget below which nothing is reliable."""
     if budget < least:
