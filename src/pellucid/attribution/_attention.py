@@ -198,7 +198,7 @@ class Watch(Mode):
 
     def __torch_function__(self, f: Any, kinds: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = dict(kwargs or {})
-        if not self.met(args, kwargs):
+        if not torch.is_grad_enabled() or not self.met(tensors(args, kwargs)):
             return f(*args, **kwargs)
         name, _ = canonical(f)
         if name == "scaled_dot_product_attention":

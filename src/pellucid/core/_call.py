@@ -9,6 +9,7 @@ from torch import Tensor
 
 from ._fold import Norm
 from ._kept import Back, keep, safe, tensors
+from ._transposed import transposed
 
 if TYPE_CHECKING:
     from .rules import Mode
@@ -89,6 +90,10 @@ class Call:
         rest = {k: v for k, v in self.kwargs.items() if k not in ("input", "weight", "bias")}
         return self.f(x, w, b, *self.args[3:], **rest)
 
+    def pulled(self, g: Tensor, w: Tensor | None = None) -> Tensor:
+        """What arrives at the input of an operation with weights when `g` arrives at its output: by its own weight, or another."""
+        return transposed(self, self.given, self.bound[1] if w is None else w, g)
+
     @property
     def groups(self) -> int:
         """Into how many groups a convolution parts its channels."""
@@ -131,10 +136,7 @@ class Call:
 
     def _shifted(self, norm: Norm, out: Tensor) -> Tensor:
         """Notes what the shift of a BatchNorm takes."""
-        if not self.mode.counts:
-            return out
-        made_of = [t for t in norm.args[:4] if t is not None]
-        return self.absorbs(out, self.mode.rules.memory(f"shift {norm.args[6]} {out.ndim}", made_of, lambda: norm.shift(out)))
+        return self.absorbs(out, norm.offset().reshape(-1, *[1] * (out.ndim - 2))) if self.mode.counts else out
 
 
 class Folded(Call):
@@ -156,7 +158,7 @@ class Folded(Call):
     def bound(self) -> tuple[Any, Any, Any]:
         """(input, weight, bias) of both as one; made when it is asked for."""
         with torch.no_grad():
-            return (self.made.bound[0], *self.norm.folded(self.made))
+            return self.made.bound[0], self.norm.folded(self.made), self.norm.offset(self.made.bound[2])
 
     def native(self) -> Tensor:
         """The BatchNorm's own value over the linear operation's, which ran once."""
@@ -167,6 +169,21 @@ class Folded(Call):
 
     def _made(self) -> Tensor:
         return self.norm.run(self.made.output())
+
+    def straight(self, where: str) -> Tensor:
+        """Both operations' own values and gradients; what arrives goes by the weights of both as one, with nothing worked out in between."""
+        b, mode, self.own = self.made.bound[2], self.mode, True
+        with torch.no_grad():
+            value = self._made()
+
+        def back(g: Tensor) -> list[Tensor]:
+            if mode.counts:
+                mode.ledger.constant(where, "batch_norm", self.lined(self.norm.offset()), g)
+                if b is not None:
+                    mode.ledger.constant(self.module, self.name, self.lined(b * self.norm.scale), g)
+            return [self.pulled(g, self.norm.folded(self.made))]
+
+        return keep(value, back, self.source)
 
 
 class Normed(Call):

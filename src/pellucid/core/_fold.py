@@ -1,5 +1,6 @@
 """BatchNorm in eval mode is a scale and a shift: what it is by itself, and as one with the linear operation before it."""
 
+import functools
 import types
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -37,30 +38,26 @@ class Norm:
         """The operation on another input."""
         return self.f(x, *self.args)
 
+    @functools.cached_property
     def scale(self) -> Tensor:
         """(C,) what each channel is multiplied with."""
         k = (self.args[1] + self.args[6]).rsqrt()
         return k if self.args[2] is None else k * self.args[2]
 
-    def offset(self, bias: Tensor | None) -> Tensor:
+    def offset(self, bias: Tensor | None = None) -> Tensor:
         """(C,) what is added to each channel, with the bias of the operation before."""
         before = -self.args[0] if bias is None else bias - self.args[0]
-        after = before * self.scale()
-        return after if self.args[3] is None else after + self.args[3]
+        return before * self.scale if self.args[3] is None else torch.addcmul(self.args[3], before, self.scale)
 
-    def shift(self, x: Tensor) -> Tensor:
-        """What is added, in line with the channels of `x`."""
-        return self.offset(None).reshape(-1, *[1] * (x.ndim - 2))
-
-    def folded(self, c: "Call") -> tuple[Tensor, Tensor]:
-        """(weight, bias) of the linear operation `c` with this BatchNorm after it."""
-        _, w, b = c.bound
-        made_of = [t for t in (w, b, *self.args[:4]) if t is not None]
-        weight = c.mode.rules.memory(f"folded {c.name} {c.groups} {self.args[6]}", made_of, lambda: self._scaled(c, w))
-        return weight, c.mode.rules.memory(f"offset {self.args[6]}", made_of, lambda: self.offset(b))
+    def folded(self, c: "Call") -> Tensor:
+        """The weight of the linear operation `c` with this BatchNorm after it."""
+        w, (_, var, weight, *_) = c.bound[1], self.args
+        made_of = [w, var] if weight is None else [w, var, weight]
+        made: Tensor = c.mode.rules.memory(f"folded {c.name} {c.groups} {self.args[6]}", made_of, lambda: self._scaled(c, w))
+        return made
 
     def _scaled(self, c: "Call", w: Tensor) -> Tensor:
-        k = self.scale()
+        k = self.scale
         if "transpose" in c.name:
             return (w.unflatten(0, (c.groups, -1)) * k.reshape(c.groups, 1, -1, *[1] * (w.ndim - 2))).flatten(0, 1)
         return w * k.reshape(-1, *[1] * (w.ndim - 1))

@@ -97,17 +97,12 @@ def tensors(*groups: Any) -> list[Tensor]:
     """The tensors among arguments, in lists and tuples too."""
     found: list[Tensor] = []
     for group in groups:
-        if group:
-            _gather(group.values() if type(group) is dict else group, found)
+        for a in group.values() if type(group) is dict else group:
+            if isinstance(a, Tensor):
+                found.append(a)
+            elif isinstance(a, (tuple, list)):
+                found += tensors(a)
     return found
-
-
-def _gather(values: Iterable[Any], found: list[Tensor]) -> None:
-    for a in values:
-        if isinstance(a, Tensor):
-            found.append(a)
-        elif isinstance(a, (tuple, list)):
-            _gather(a, found)
 
 
 def by_row(a: Tensor, b: Tensor, rows: int) -> tuple[Tensor, bool]:

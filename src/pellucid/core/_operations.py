@@ -1,6 +1,7 @@
 """Which operation a call is, and of what kind: the names that `TorchFunctionMode` sees, made one."""
 
 import functools
+import inspect
 import types
 from collections.abc import Callable
 from typing import Any
@@ -50,6 +51,9 @@ LOOKED = frozenset(_SETS["looked"].split())
 PICKS = frozenset(_SETS["picks"].split())
 """Operations that pick values by their size: the plain gradient hands all relevance to what was picked."""
 
+FACTS = frozenset(["shape", "size", "dim", "ndim", "numel", "dtype", "device", "layout", "stride", "requires_grad", "is_floating_point", "is_contiguous", "is_leaf", "__len__"])
+"""What is asked of a tensor and says nothing of its values."""
+
 _RENAME = {
     "__pow__": "pow", "__rpow__": "rpow", "__rdiv__": "rdiv", "__rtruediv__": "rdiv", "__rsub__": "rsub", "true_divide": "div", "divide": "div", "multiply": "mul", "float_power": "pow",
     "subtract": "sub", "negative": "neg", "clip": "clamp", "absolute": "abs", "concatenate": "concat", "expit": "sigmoid", "_softmax": "softmax", "_log_softmax": "log_softmax",
@@ -89,3 +93,27 @@ def positional(name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tupl
             if len(args) == i:
                 args += tuple(kwargs.pop(n) for n in names if n in kwargs)
     return args, kwargs
+
+
+_signature = functools.lru_cache(maxsize=256)(inspect.signature)
+
+
+@functools.lru_cache(maxsize=256)
+def _place_of_inplace(f: types.FunctionType) -> int | None:
+    """Which argument says whether a Python function of torch writes on its input; None where there is none, -1 where others follow it."""
+    if "inplace" not in f.__code__.co_varnames:
+        return None
+    names = list(_signature(f).parameters)
+    return len(names) - 1 if names[-1] == "inplace" else -1
+
+
+def outright(f: types.FunctionType, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any], bool]:
+    """(arguments in order, the rest, whether it writes on its input), without the argument that says so."""
+    at = _place_of_inplace(f)
+    if at is None:
+        return args, kwargs, False
+    if not kwargs and at > 0:
+        return args[:at], kwargs, len(args) > at and bool(args[at])
+    bound = _signature(f).bind(*args, **kwargs)
+    writes = bool(bound.arguments.pop("inplace", False))
+    return bound.args, bound.kwargs, writes

@@ -11,7 +11,7 @@ from torch.nn import functional as F
 
 from ._fold import Norm
 from ._kept import overwrite, tensors
-from ._operations import KIND, LOOKED, PICKS, canonical
+from ._operations import FACTS, KIND, LOOKED, PICKS, canonical
 from ._recurrent import fits, unrolled
 from ._twins import TWINS
 from .errors import CannotComplete, NotApplicable
@@ -21,8 +21,6 @@ WINNERS = frozenset(["max", "min", "amin", *(f"{kind}max_pool{n}d_with_indices" 
 """More operations of the kind "max"; most of them also say where each value came from."""
 LIGHT = frozenset(op for op, kind in KIND.items() if kind == "pass") - LOOKED - {"detach", "__setitem__", "copy", "fill", "zero"}
 """Linear operations that need no look at their arguments."""
-FACTS = frozenset(["shape", "size", "dim", "ndim", "numel", "dtype", "device", "layout", "stride", "requires_grad", "is_floating_point", "is_contiguous", "is_leaf", "__len__"])
-"""What is asked of a tensor and says nothing of its values."""
 
 
 class Paired(Mode):
@@ -55,12 +53,8 @@ class Paired(Mode):
             self.records = False
             self._aliases.clear()
 
-    def met(self, args: Any, kwargs: dict[str, Any]) -> bool:
-        if not torch.is_grad_enabled():
-            return False
-        if not self._unseen:
-            return bool(_live(args) or _live(kwargs.values()))
-        return any(t.requires_grad or id(t) in self._unseen for t in tensors(args, kwargs))
+    def met(self, given: Iterable[Tensor]) -> bool:
+        return any(t.requires_grad or id(t) in self._unseen for t in given)
 
     def meet(self, f: Any, args: Any, kwargs: dict[str, Any]) -> Any:
         name, inplace = canonical(f)
@@ -98,9 +92,10 @@ class Paired(Mode):
 
     def _follow(self, name: str, args: Any, kwargs: dict[str, Any], out: Any) -> None:
         """Masks and indices that depend on the point may differ at the baseline as long as no number comes of it."""
-        if not self.met(args, kwargs):
+        given = tensors(args, kwargs)
+        if not self.met(given):
             return
-        given = [t for t in tensors(args, kwargs) if id(t) in self._unseen]
+        given = [t for t in given if id(t) in self._unseen]
         made = list(tensors((out,))) or [t for t in args[:1] if isinstance(t, Tensor)]
         if given and any(t.requires_grad for t in made):
             self.same(name, given)

@@ -138,7 +138,7 @@ class Split(Paired):
         self._enter("batch_norm", (n.x,), {})
         out = super().batch_norm(f, args, kwargs)
         found = None if self.records else self._parts.get(_key(n.x))
-        return out if found is None else self._with(out, found.scaled(n.scale().reshape(-1, *[1] * (n.x.ndim - 2))))
+        return out if found is None else self._with(out, found.scaled(n.scale.reshape(-1, *[1] * (n.x.ndim - 2))))
 
     def ruled(self, f: Any, name: str, args: Any, kwargs: dict[str, Any]) -> Any:
         scaled = name == "div" and self._divides_by_constant(args)

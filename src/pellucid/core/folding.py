@@ -79,7 +79,7 @@ def _folded(layer: Any, norm: Any) -> tuple[nn.Parameter, nn.Parameter]:
     wide = lambda t: None if t is None else t.detach().to("cpu", torch.float64)  # noqa: E731
     weight, bias, of_norm = layer.weight.detach().to("cpu", torch.float64), wide(layer.bias), map(wide, (norm.running_mean, norm.running_var, norm.weight, norm.bias))
     one = Norm(nn.functional.batch_norm, layer.weight, (*of_norm, False, 0.0, norm.eps))
-    scaled = weight * one.scale().reshape(-1, *[1] * (weight.ndim - 1))
+    scaled = weight * one.scale.reshape(-1, *[1] * (weight.ndim - 1))
     like = layer.weight
     own = [nn.Parameter(t.to(like.device, like.dtype), requires_grad=False) for t in (scaled, one.offset(bias))]
     return own[0], own[1]

@@ -5,8 +5,6 @@ and a residual sum conserves it. What is left are seven kinds of operation, each
 """
 
 import contextlib
-import functools
-import inspect
 import sys
 import types
 import weakref
@@ -24,13 +22,11 @@ from ._fold import Norm
 from ._kept import keep, tensors
 from ._ledger import Ledger
 from ._memory import Memory
-from ._operations import ADDITIVE, KIND, NUMBERS, PICKS, canonical, opened, positional
+from ._operations import ADDITIVE, FACTS, KIND, NUMBERS, PICKS, canonical, opened, outright, positional
 from ._recomputed import kept_whole
 from ._spelt import COMPOSED, SPELT
 from ._twins import TWINS
 from .errors import NotApplicable
-
-_signature = functools.lru_cache(maxsize=256)(inspect.signature)
 
 Rule = Callable[[Call], Tensor]
 Chosen = Callable[[Call], bool]
@@ -215,24 +211,25 @@ class Mode(TorchFunctionMode):
 
     def meet(self, f: Any, args: Any, kwargs: dict[str, Any]) -> Any:
         """One operation."""
-        if not self.met(args, kwargs):
-            return f(*args, **kwargs)
+        given = tensors(args, kwargs) if torch.is_grad_enabled() else ()
         name, inplace = canonical(f)
-        args, kwargs = positional(name, args, dict(kwargs))
-        self._known(tensors(args, kwargs))
+        if name in FACTS or not self.met(given):
+            return f(*args, **kwargs)
+        self._known(given)
+        if kwargs:
+            args, kwargs = positional(name, args, dict(kwargs))
         if KIND.get(name) == "pass":
             return self.passed(f, name, inplace, args, kwargs)
-        if isinstance(f, types.FunctionType) and "inplace" in f.__code__.co_varnames:
-            bound = _signature(f).bind(*args, **kwargs)
-            inplace |= bool(bound.arguments.pop("inplace", False))
-            args, kwargs = bound.args, bound.kwargs
+        if type(f) is types.FunctionType:
+            args, kwargs, writes = outright(f, args, kwargs)
+            inplace |= writes
         if not inplace:
             return self.note(self.ruled(f, name, args, kwargs))
         return self._written(f, name, args, kwargs)
 
-    def met(self, args: Any, kwargs: dict[str, Any]) -> bool:
-        """Whether the operation is any business of the rules."""
-        return torch.is_grad_enabled() and any(t.requires_grad for t in tensors(args, kwargs))
+    def met(self, given: Iterable[Tensor]) -> bool:
+        """Whether an operation on these tensors is any business of the rules."""
+        return any(t.requires_grad for t in given)
 
     def _written(self, f: Any, name: str, args: Any, kwargs: dict[str, Any]) -> Any:
         """In place: out of place on a copy, then written back, so that aliases stay right."""
@@ -316,11 +313,12 @@ class Mode(TorchFunctionMode):
             return f(*args, **kwargs)
         if kind is None:
             return self._unknown(f, name, args, kwargs)
-        if kind == "weights" and (b := Call(self, f, name, kind, args, kwargs).bound[2]) is not None and b.requires_grad:
-            return self._biased(f, name, args, kwargs)
         if kind in ("pointwise", "scale", "softmax", "max") and any(t.requires_grad for t in tensors(args[1:], kwargs)):
             return self._composed(f, name, args, kwargs)
-        return self.apply(Call(self, f, name, kind, args, kwargs))
+        c = Call(self, f, name, kind, args, kwargs)
+        if kind == "weights" and (b := c.bound[2]) is not None and b.requires_grad:
+            return self._biased(c)
+        return self.apply(c)
 
     def _spelled(self, f: Any, name: str, args: Any, kwargs: dict[str, Any]) -> tuple[Any, str, Any, dict[str, Any]]:
         """Other spellings of an operation: x @ W is linear(x, W'), max(a, b) is maximum, torch.instance_norm has its arguments in another order."""
@@ -333,12 +331,11 @@ class Mode(TorchFunctionMode):
             return F.instance_norm, name, (x, mean, var, w, b, *rest[:3]), kwargs
         return f, name, args, kwargs
 
-    def _biased(self, f: Any, name: str, args: Any, kwargs: dict[str, Any]) -> Tensor:
+    def _biased(self, c: Call) -> Tensor:
         """A bias that depends on the point is a summand like any other."""
-        c = Call(self, f, name, "weights", args, kwargs)
         x, w, b = c.bound
-        rest = {k: v for k, v in kwargs.items() if k not in ("input", "weight", "bias")}
-        return self.apply(Call(self, f, name, "weights", (x, w, None, *args[3:]), rest)) + c.lined(b)
+        rest = {k: v for k, v in c.kwargs.items() if k not in ("input", "weight", "bias")}
+        return self.apply(Call(self, c.f, c.name, "weights", (x, w, None, *c.args[3:]), rest)) + c.lined(b)
 
     def _divides_by_constant(self, args: Any) -> bool:
         return not (isinstance(args[1], Tensor) and args[1].requires_grad)
@@ -415,10 +412,17 @@ class Mode(TorchFunctionMode):
             return n.run(n.x)
         if n.training:
             raise NotApplicable(f"A rule needs batch_norm in eval mode; in {self.place()} it normalizes by the batch, which mixes the rows. Call model.eval().")
-        made = self.tags.get(n.x.grad_fn)
-        if made is None or not self.rules.fold or self.rules.of(made) is plain:
-            return self.apply(Normed(self, f, "batch_norm", "norm", args, kwargs, n))
-        return self.apply(Folded(made, n))
+        made, alone = self.tags.get(n.x.grad_fn), Normed(self, f, "batch_norm", "norm", args, kwargs, n)
+        if made is None or (made.name == "linear" and n.x.ndim > 2):
+            return self.apply(alone)
+        if self.rules.of(made) is not plain:
+            return self.apply(Folded(made, n) if self.rules.fold else alone)
+        if self.rules.of(alone) is not plain:
+            return self.apply(alone)
+        both = Folded(made, n)
+        out = both.straight(self.where())
+        self._tag(both, out)
+        return out
 
 
 def _adds(a: Any, name: str) -> bool:
