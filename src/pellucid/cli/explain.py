@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 GOOD_ENOUGH = {"supported": ("supported",), "doubtful": ("supported", "doubtful")}
 """The verdicts that pass a gate."""
+ENDPOINT = ("batch_size", "timeout", "retries", "backoff", "max_calls", "send", "read", "token_env")
 UNITS = ("token", "word", "sentence")
 """Maskers of texts by name, which go with every method."""
 
@@ -84,7 +85,13 @@ def _explain(args: argparse.Namespace, asked: dict[str, Any]) -> tuple["Explanat
 def _settings(args: argparse.Namespace) -> dict[str, Any]:
     """What `load` is told beyond the model's name: what a function takes, as far as the inputs say."""
     takes = args.takes or ("texts" if inputs.kind_of(args) == "texts" else None)
-    return {"takes": takes} if takes else {}
+    asked = parameters(args.endpoint, "--endpoint")
+    for name in asked:
+        if name not in ENDPOINT:
+            raise UnknownName("setting of an endpoint", name, ENDPOINT, f"It takes {', '.join(ENDPOINT)}.")
+    if asked and not args.model.startswith(("http://", "https://")):
+        raise UsageError(f"--endpoint goes with an address, --model http://host/predict; got {args.model}.")
+    return ({"takes": takes} if takes else {}) | asked
 
 
 def _given(args: argparse.Namespace, model: "Model") -> inputs.Given:

@@ -94,6 +94,7 @@ def _explain(sub: argparse.ArgumentParser) -> None:
     what = sub.add_argument_group("what is asked")
     what.add_argument("--model", required=True, metavar="SPEC", help="a built-in name (`pellucid list models`), your own pkg.mod:name (a model, a pipeline, a function), FILE.onnx, or http://host/predict")
     what.add_argument("--takes", choices=("tensor", "array", "images", "texts", "frame"), help="what your function is called with (default: what INPUT is)")
+    what.add_argument("--endpoint", metavar="K=V", nargs="+", action="extend", default=[], help="how an address is asked: batch_size, timeout, retries, max_calls, send, read, token_env=VARIABLE")
     what.add_argument("--text", action="store_true", help="every INPUT is a text, whatever it looks like")
     what.add_argument("--row", type=int, nargs="+", default=[], metavar="N", help="which rows of a table; 0 is the first below the names")
     what.add_argument("--background", metavar="FILE", help="a table of rows that absent cells are taken from (default: the table's other rows)")
@@ -175,13 +176,13 @@ def _plan(text: str) -> int | str:
     return int(text) if text.isdigit() else text
 
 
-def parameters(pairs: Sequence[str]) -> dict[str, Any]:
+def parameters(pairs: Sequence[str], option: str = "--set") -> dict[str, Any]:
     """`steps=50 nodes=midpoint` as a dictionary."""
     out = {}
     for pair in pairs:
         name, sign, text = pair.partition("=")
         if not sign or not name.isidentifier():
-            raise UsageError(f"--set needs name=value; got {pair!r}. Inputs go before the options.")
+            raise UsageError(f"{option} needs name=value; got {pair!r}. Inputs go before the options.")
         out[name] = _value(text)
     return out
 
