@@ -21,9 +21,10 @@ from pellucid.modalities.maskers import masker_of
 
 QUICK = {"samples": 4, "budget": 160}
 """Parameters that only cost time."""
-QUICK_OF = {"guided-integrated-gradients": {"steps": 12}, "blur-integrated-gradients": {"steps": 12}}
+QUICK_OF: dict[str, dict[str, Any]] = {"guided-integrated-gradients": {"steps": 12}, "blur-integrated-gradients": {"steps": 12}}
 """The same for one method alone."""
-QUICK_OF |= dict.fromkeys(("meaningful-perturbation", "extremal-perturbation", "counterfactual-infilling"), {"steps": 6})
+QUICK_OF |= dict.fromkeys(("meaningful-perturbation", "extremal-perturbation", "counterfactual-infilling", "perceptual-ball"), {"steps": 6})
+QUICK_OF |= {"sobol": {"budget": 320}}
 
 PICTURES = ("blur-integrated-gradients", "xrai", "guided-grad-cam")
 """Methods that need a picture as input."""

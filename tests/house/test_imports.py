@@ -43,7 +43,7 @@ def test_command_line_answers_without_torch(words: list[str]) -> None:
 def test_procedures_load_only_what_they_compute_with() -> None:
     """A first explanation with its evidence waits for torch, and for nothing that it does not use."""
     code = "import torch, sys, pellucid.attribution, pellucid.metrics; from pellucid.metrics import _evidence"
-    run_isolated(f"{code}; sys.exit(', '.join(n for n in ('scipy', 'sklearn', 'matplotlib', 'skimage', 'transformers', 'jinja2') if n in sys.modules) or 0)")
+    run_isolated(f"{code}; sys.exit(', '.join(n for n in ('scipy', 'sklearn', 'matplotlib', 'skimage', 'transformers', 'jinja2', 'numba') if n in sys.modules) or 0)")
 
 
 def run_isolated(code: str) -> None:

@@ -27,7 +27,7 @@ FAULTS = [
     (rules.light_imports, Source("cli.explain", "from torch import Tensor")),
     (rules.light_imports, Source("", "import numpy as np", is_package=True)),
     (rules.declared_imports, Source("core.tree", "import captum")),
-    (rules.declared_imports, Source("core.tree", "def f():\n    import shap")),
+    (rules.declared_imports, Source("core.tree", "def f():\n    import captum")),
     (rules.declared_imports, Source("backends.text", "import transformers")),
 ]
 

@@ -62,5 +62,6 @@ from .shapley import Shapley as Shapley
 from .shapley_cam import ShapleyCAM as ShapleyCAM
 from .shapley_sampling import ShapleySampling as ShapleySampling
 from .smooth_grad import SmoothGrad as SmoothGrad
+from .tree_shap import TreeSHAP as TreeSHAP
 from .x_grad_cam import XGradCAM as XGradCAM
 from .xrai import XRAI as XRAI

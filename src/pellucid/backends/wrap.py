@@ -12,6 +12,7 @@ from .estimator import estimator_model, is_estimator
 from .function import FunctionModel
 from .onnx import is_session, session_model
 from .torch_module import TorchModel, wrap_module
+from .trees import is_booster, net_columns, scores, with_trees
 
 
 def wrap(
@@ -38,8 +39,10 @@ def wrap(
         model.columns = list(columns) if columns is not None else None
     elif is_session(net):
         model = session_model(net, columns=columns, **settings)
+    elif is_booster(net):
+        model = with_trees(FunctionModel(scores(net), takes="array", columns=columns or net_columns(net), **settings), net)
     elif is_estimator(net):
-        model = estimator_model(net, takes, columns=columns, **settings)
+        model = with_trees(estimator_model(net, takes, columns=columns, **settings), net)
     elif callable(net):
         model = FunctionModel(net, bool(differentiable), takes or "auto", columns, **settings)
     else:

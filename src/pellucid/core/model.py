@@ -3,15 +3,18 @@
 import contextlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import torch
 from torch import Tensor
 
 from .card import Needs
-from .errors import ModelError, UsageError
+from .errors import ModelError, NotApplicable, UsageError
 from .planner import Planner
 from .tree import Tree, each, is_float, leaves, map_leaves, paths, unshare
+
+if TYPE_CHECKING:
+    from .ensemble import TreeSum
 
 STRANGERS = (RuntimeError, ValueError, TypeError, LookupError, AttributeError, AssertionError, ArithmeticError, NotImplementedError)
 """What other people's code raises."""
@@ -71,6 +74,9 @@ class Model:
     absent: str = ""
     """Where the inputs say which parts are present: what 0 stands for, in words."""
 
+    missing: bool = False
+    """Whether NaN in a row means a missing value, which the model knows to handle."""
+
     def __init__(self, name: str, labels: Sequence[str] | None = None, preprocess: Preprocess | None = None, output: int | str | None = None, spec: str = "") -> None:
         self.name, self.labels, self.preprocess, self.output, self.spec = name, list(labels) if labels is not None else None, preprocess, output, spec
         self.planner = Planner()
@@ -78,6 +84,10 @@ class Model:
         """What every explanation of this model should say."""
         self.open: Callable[[Any], Any] = lambda picture: picture
         """How a path becomes a picture; `backends.wrap` fills it in."""
+
+    def trees(self) -> "TreeSum":
+        """The model as a sum over decision trees."""
+        raise NotApplicable(f"Tree methods need decision trees; {self.name} has none. Use shapley, which asks any model.")
 
     def __repr__(self) -> str:
         return f"Model({self.name!r}, {self.can})"

@@ -401,7 +401,7 @@ def ask(model: Model, x: Any, target: Any = None, at: Any = None, baseline: Any 
     """A question from what a user holds: everything is converted here, once."""
     model, x, baseline = model.posed(x, baseline)
     x = model.prepare(x)
-    _check_inputs(x)
+    _check_inputs(x, model.missing)
     size = rows_of(x) or 0
     places = as_places(at, model)
     chosen = ""
@@ -440,7 +440,7 @@ def _several(q: Question, targets: list[Any]) -> Question:
     return q._new(x=take(q.x, rows), target=spread_targets, ids=ids, baseline=_rows_of_baseline(q.baseline, rows, q.x), fan=n)
 
 
-def _check_inputs(x: Tree) -> None:
+def _check_inputs(x: Tree, missing: bool = False) -> None:
     tensors = [t for t in leaves(x) if has_rows(t)]
     if not tensors:
         raise UsageError("A question needs at least one input tensor with a batch axis (rows first); got none.")
@@ -450,8 +450,9 @@ def _check_inputs(x: Tree) -> None:
     if counts == {0}:
         raise UsageError("A question needs at least one row; the inputs are empty.")
     for t in tensors:
-        if is_float(t) and not torch.isfinite(t).all():
-            bad = t[~torch.isfinite(t)][0]
+        fine = torch.isfinite(t) | torch.isnan(t) if missing and is_float(t) else torch.isfinite(t)
+        if is_float(t) and not fine.all():
+            bad = t[~fine][0]
             raise UsageError(f"Inputs need finite numbers; got {float(bad)} in a tensor of shape {tuple(t.shape)}. Fill or drop missing values first.")
 
 

@@ -1,0 +1,208 @@
+"""Exact values of tree ensembles: along the trees' own paths or against a background, and interactions. Compiled where numba is there, else numpy."""
+
+import functools
+import importlib.util
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..core.ensemble import Ensemble, Floats, Ints
+from ..core.errors import NotApplicable
+
+DEEPEST = 16
+"""The most features on a path for which a leaf gets tables: 2^16 numbers each."""
+BITS = 62
+"""The most features on a path that a pattern can tell apart."""
+ROOM = 2**26
+"""Bytes of tables that are held at once."""
+
+
+@functools.cache
+def compiled() -> bool:
+    """Whether numba is there."""
+    return importlib.util.find_spec("numba") is not None
+
+
+@dataclass(frozen=True)
+class Weighing:
+    """How much coalitions of each size count: a measure on [0, 1], the chance that another player takes part.
+
+    The uniform one gives Shapley values, all mass at 1/2 Banzhaf values, Beta(beta, alpha) the Beta Shapley values of Kwon, Zou 2022 (arXiv:2110.14049):
+    alpha above beta counts small coalitions more.
+    """
+
+    alpha: float = 1.0
+    beta: float = 1.0
+    half: bool = False
+
+    def nodes(self, features: int) -> tuple[Floats, Floats]:
+        """(chances, weights) that integrate what a path with so many features needs, exactly."""
+        if self.half:
+            return np.array([0.5]), np.array([1.0])
+        n = max(1, (features + 1) // 2)
+        if self.alpha == self.beta == 1:
+            x, w = np.polynomial.legendre.leggauss(n)
+            return (x + 1) / 2, w / 2
+        from scipy.special import roots_jacobi
+
+        x, w = roots_jacobi(n, self.beta - 1, self.alpha - 1)
+        return (1 - x) / 2, w / w.sum()
+
+    def chances(self, most: int) -> Floats:
+        """(most, most): the chance that a players whom it takes are there and b others are not."""
+        a, b = np.mgrid[:most, :most]
+        if self.half:
+            return 0.5 ** (a + b)
+        from scipy.special import betaln
+
+        return np.asarray(np.exp(betaln(a + self.beta, b + self.alpha) - betaln(self.alpha, self.beta)))
+
+
+SHAPLEY = Weighing()
+
+
+class Tables:
+    """What the kernels need of an ensemble, made once."""
+
+    def __init__(self, trees: Ensemble, weighing: Weighing) -> None:
+        t = self.trees = trees
+        self.by_width: Ints = np.array([len(weighing.nodes(d)[0]) for d in range(int(t.widest.max()) + 1)])
+        """Quadrature nodes for so many features on a path."""
+        self.nodes: Ints = self.by_width[t.widest]
+        most = int(self.nodes.max())
+        self.quads = np.zeros((most + 1, 2, most))
+        for d, n in enumerate(self.by_width):
+            self.quads[n, :, :n] = weighing.nodes(d)
+        self.at: Ints = np.concatenate([[0], np.cumsum(np.diff(t.start) * 3 * self.nodes)])
+        self.above: Ints = np.where(t.above >= 0, t.level[np.maximum(t.above, 0)], 0)
+        self.splits = (t.feature, t.threshold, t.category, t.missing_left, t.missing, t.words)
+        self.tab = self._tab(weighing)
+
+    def _tab(self, weighing: Weighing) -> Floats:
+        """Three factors a node and quadrature node, none of them a quotient of covers: a child that no training row reached is fine."""
+        t, out = self.trees, np.empty(self.at[-1])
+        upper = np.where(t.above >= 0, t.joint[np.maximum(t.above, 0)], 1.0)
+        for k in range(len(t.output)):
+            s = slice(t.start[k], t.start[k + 1])
+            q = weighing.nodes(int(t.widest[k]))[0][None]
+            z, za, r = t.joint[s, None], upper[s, None], t.share[s, None]
+            own, above = q + (1 - q) * z, q + (1 - q) * za
+            out[self.at[k] : self.at[k + 1]] = np.stack([(1 - q) * z / above - r, (own - (1 - q) * z) / above, (1 - z) / own + 1 / (1 - q)], 1).ravel()
+        return out
+
+
+def tables(trees: Ensemble, weighing: Weighing) -> Tables:
+    """The ensemble's tables, kept with it."""
+    kept: dict[Any, Tables] = trees.__dict__.setdefault("_tables", {})
+    if weighing not in kept:
+        kept[weighing] = Tables(trees, weighing)
+    return kept[weighing]
+
+
+def along_paths(trees: Ensemble, z: Floats, weighing: Weighing = SHAPLEY) -> Floats:
+    """(rows, features, outputs): absent features follow the trees' own training rows."""
+    out = np.zeros((len(z), trees.features, trees.outputs))
+    if not compiled():
+        return _leaf_by_leaf(trees, z, weighing, out)
+    from ._tree_kernels import path_values
+
+    t, k = trees, tables(trees, weighing)
+    path_values(t.start, t.level, t.parent, t.left_child, k.above, t.parted, t.edge, t.share, t.value, t.output, k.nodes, k.at, k.tab, k.quads, t.depth + 2, *k.splits, z, out)
+    return out
+
+
+def interactions(trees: Ensemble, z: Floats) -> Floats:
+    """(rows, features, features, outputs): half of a pair's Shapley interaction on either side, the diagonal takes what is left of the value."""
+    from ._tree_kernels import path_interactions
+
+    out = np.zeros((len(z), trees.features, trees.features, trees.outputs))
+    t, k = trees, tables(trees, SHAPLEY)
+    begin, _, levels = t.on_paths()
+    path_interactions(t.start, t.level, t.parent, t.left_child, k.above, t.edge, t.share, t.value, t.output, k.nodes, k.at, k.tab, k.quads, t.depth + 2, levels, begin, t.distinct, *k.splits, z, out)
+    return out
+
+
+def against(trees: Ensemble, z: Floats, background: Floats, weighing: Weighing = SHAPLEY, form: str = "auto") -> Floats:
+    """(rows, features, outputs): absent features hold what a background row holds, the mean over all of them."""
+    from ._tree_tables import count, follow, look_up
+
+    if trees.widest.max() > BITS:
+        raise NotApplicable(f"A background needs trees with at most {BITS} different features on a path; this model has one with {int(trees.widest.max())}. Use the trees' own paths (no background).")
+    t, k = trees, tables(trees, weighing)
+    out = np.zeros((len(z), t.features, t.outputs))
+    begin, features, _ = t.on_paths()
+    fresh = (t.above < 0) & (t.parent >= 0)
+    shape = (t.level, t.parent, t.left_child, fresh, t.slot, t.distinct)
+    x, b = np.ascontiguousarray(z.T), np.ascontiguousarray(background.T)
+    tabled = by_table(trees, len(z), len(background)) if form == "auto" else np.full(len(t.output), form == "tables")
+    for group, where, room in _groups(trees, np.flatnonzero(tabled)):
+        big, small = np.empty(room), np.empty(room)
+        count(group, t.start, *shape, k.by_width, k.quads, t.depth + 1, *k.splits, b, where, big, small)
+        look_up(group, t.start, *shape, features, begin, t.value, t.output, t.depth + 1, *k.splits, x, where, big, small, out)
+    chances = weighing.chances(BITS + 1)
+    for i in np.flatnonzero(~tabled):
+        follow(i, t.start, t.end, *shape, features, begin, t.value, t.output, t.depth + 1, *k.splits, chances, x, b, out)
+    return out
+
+
+def by_table(trees: Ensemble, rows: int, background: int) -> NDArray[np.bool_]:
+    """For which trees counting patterns is cheaper than following background rows, in nanoseconds as they were measured."""
+    leaf = trees.feature < 0
+    leaves = np.add.reduceat(leaf.astype(float), trees.start[:-1])
+    d = trees.distinct.astype(float)
+    made = np.add.reduceat(np.where(leaf, 2.0 ** np.minimum(d, 60) * (d * (d + 1) / 8 + d), 0), trees.start[:-1])
+    table = made + leaves * (5.0 * rows + 1.5 * background)
+    direct = rows * background * np.minimum(leaves, 4 + 3 * np.sqrt(leaves)) * 2.5 + background * leaves
+    return np.asarray((table < direct) & (trees.widest <= DEEPEST) & (_room(trees) * 16 <= ROOM))
+
+
+def _room(trees: Ensemble) -> Floats:
+    """Numbers that one table of each tree holds."""
+    return np.add.reduceat(np.where(trees.feature < 0, 2.0 ** np.minimum(trees.distinct, 60), 0), trees.start[:-1])
+
+
+def _groups(trees: Ensemble, chosen: Ints) -> list[tuple[Ints, Ints, int]]:
+    """Trees whose tables are held together: (which, where each leaf's begin, how many numbers)."""
+    sizes, groups, held = _room(trees), list[list[int]](), 0.0
+    for t in chosen.tolist():
+        if not groups or (held + sizes[t]) * 16 > ROOM:
+            groups.append([])
+            held = 0.0
+        groups[-1].append(t)
+        held += sizes[t]
+    found = []
+    for group in groups:
+        leaf = np.concatenate([np.flatnonzero(trees.feature[trees.start[t] : trees.start[t + 1]] < 0) + trees.start[t] for t in group])
+        ends = np.cumsum(2 ** trees.distinct[leaf])
+        where = np.zeros(len(trees.feature), np.int64)
+        where[leaf] = np.concatenate([[0], ends[:-1]])
+        found.append((np.array(group), where, int(ends[-1])))
+    return found
+
+
+def _leaf_by_leaf(trees: Ensemble, z: Floats, weighing: Weighing, out: Floats) -> Floats:
+    """Without numba: the formula of each leaf as it stands, all rows at once."""
+    begin, features, _ = trees.on_paths()
+    for i in np.flatnonzero(trees.feature < 0).tolist():
+        d, at = int(trees.distinct[i]), int(begin[i])
+        if not d:
+            continue
+        met, usual = np.ones((len(z), d), bool), np.ones(d)
+        j = i
+        while trees.parent[j] >= 0:
+            p, s = int(trees.parent[j]), int(trees.slot[j])
+            v = z[:, trees.edge[j]]
+            met[:, s] &= trees.goes_left(v, np.full(len(v), p)) == bool(trees.left_child[j])
+            usual[s] *= trees.share[j]
+            j = p
+        q, w = weighing.nodes(d)
+        factor = q[:, None, None] * met + (1 - q[:, None, None]) * usual  # (nodes, rows, features)
+        others = np.stack([np.delete(factor, k, 2).prod(2) for k in range(d)], 2)
+        share = (met - usual) * np.tensordot(w, others, 1)
+        value = trees.value[i]
+        to = slice(None) if len(value) > 1 else int(trees.output[trees.tree[i]])
+        for k in range(d):
+            out[:, features[at + k], to] += share[:, k, None] * value if len(value) > 1 else share[:, k] * value[0]
+    return out

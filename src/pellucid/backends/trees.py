@@ -1,0 +1,95 @@
+"""Models that are sums over decision trees: their trees are read when a method asks for them, and tried against the library's own answers."""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from ..core.card import Needs
+from ..core.ensemble import Ensemble, Floats, TreeSum
+from ..core.model import Model
+from . import _boosted_trees, _sklearn_trees
+
+TRIED = 256
+"""Rows, drawn around the trees' own thresholds, on which what was read must answer as the library does."""
+FEW = 16
+"""Of these, those on which trees that are known are tried again."""
+EXACT, SINGLE = 1e-9, 2e-5
+"""How nearly: XGBoost itself adds in single precision."""
+
+
+def is_booster(net: Any) -> bool:
+    """Whether an object is a bare booster of XGBoost or LightGBM."""
+    return type(net).__module__.startswith(("xgboost.", "lightgbm.")) and type(net).__name__ == "Booster"
+
+
+def scores(net: Any) -> Callable[[Any], Any]:
+    """What a bare booster answers: what its trees add up to, (rows, outputs)."""
+    own = _boosted_trees.scores(net)
+
+    def ask(rows: Any) -> Any:
+        out = np.asarray(own(rows), np.float64)
+        return out[:, None] if out.ndim == 1 else out
+
+    return ask
+
+
+def net_columns(net: Any) -> list[str] | None:
+    """The names of a booster's columns, where it was given any."""
+    names = net.feature_name() if callable(getattr(net, "feature_name", None)) else getattr(net, "feature_names", None)
+    return None if not names or all(n == f"Column_{i}" for i, n in enumerate(names)) else list(names)
+
+
+def with_trees(model: Model, net: Any) -> Model:
+    """The model, which can now say what its trees are; one without trees stays as it is."""
+    module, name = type(net).__module__, type(net).__name__
+    if module.startswith(("xgboost.", "lightgbm.")) or (module.startswith("sklearn.") and any(name.startswith(known) for known in _sklearn_trees.READERS)):
+        model.can |= Needs.TREES
+        model.missing = not module.startswith("sklearn.") or _sklearn_trees.takes_missing(net)
+        model.trees = _Trees(net, model.name)  # type: ignore[method-assign]
+    return model
+
+
+class _Trees:
+    """Reads an object's trees when they are asked for; again where the object no longer answers like them."""
+
+    def __init__(self, net: Any, name: str) -> None:
+        self.net, self.name = net, name
+        self.known: TreeSum | None = None
+        self.rows: Floats | None = None
+
+    def __call__(self) -> TreeSum:
+        if self.known is None or not self._still(self.known):
+            ensemble, scores, scale = _sklearn_trees.read(self.net) or _boosted_trees.read(self.net)  # type: ignore[misc]
+            rows = sample(ensemble)
+            ensemble.verify(rows, scores(rows), self._near(), self.name)
+            self.known, self.rows, self.scores = TreeSum(ensemble, scale), rows[:FEW], scores
+        return self.known
+
+    def _near(self) -> float:
+        return SINGLE if type(self.net).__module__.startswith("xgboost.") else EXACT
+
+    def _still(self, known: TreeSum) -> bool:
+        theirs = np.asarray(self.scores(self.rows), np.float64).reshape(FEW, -1)
+        own = known.ensemble.predict(self.rows)  # type: ignore[arg-type]
+        return own.shape == theirs.shape and bool(np.abs(own - theirs).max() <= self._near() * max(1.0, float(np.abs(theirs).max())))
+
+
+def sample(trees: Ensemble, n: int = TRIED) -> Floats:
+    """Rows on, just above and just below the trees' thresholds, on their categories and beyond, some missing."""
+    draw = np.random.default_rng(0)
+    out = np.zeros((n, trees.features))
+    for f in range(trees.features):
+        nodes = np.flatnonzero(trees.feature == f)
+        if not nodes.size:
+            continue
+        if (trees.category[nodes, 1] > 0).any():
+            most = int(trees.category[nodes][:, [1, 3]].max()) * 32
+            out[:, f] = draw.integers(0, most, n)
+        else:
+            edge = trees.threshold[draw.choice(nodes, n)]
+            step = draw.choice([-1, 0, 1], n)
+            out[:, f] = np.where(step == 0, edge, np.nextafter(edge.astype(np.float32), np.where(step > 0, np.inf, -np.inf).astype(np.float32)))
+        if trees.missing_left[nodes].any():
+            out[draw.random(n) < 0.1, f] = np.nan
+    return out

@@ -1,0 +1,291 @@
+"""Decision trees of any library as one flat structure: what readers fill in, and tree methods walk.
+
+Nodes of a tree stand in preorder: a left child follows its parent, `end[i]` is the first node after the subtree of i, and the
+right child of i stands at `end[i + 1]`. Every split is "x in S goes left", S being {x <= threshold} or a set of categories.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from .errors import ModelError, UsageError
+
+Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
+
+ZERO = 1e-35
+"""What is no larger counts as zero where zero counts as missing."""
+READS_ZERO, MISSING, ZERO_MISSING = 0, 1, 2
+"""What NaN means at a split: zero; missing; missing as zero is too."""
+
+
+@dataclass(frozen=True)
+class OneTree:
+    """One tree as its library has it. `left[i] < 0` marks a leaf; `value` is (nodes, outputs) or (nodes,) for one output, `output`.
+
+    `sets` are the categories that go left at a node, `known` those that the split knows: others are missing there.
+    """
+
+    left: ArrayLike
+    right: ArrayLike
+    feature: ArrayLike
+    threshold: ArrayLike
+    cover: ArrayLike
+    value: ArrayLike
+    output: int = 0
+    missing_left: ArrayLike | None = None
+    missing: ArrayLike | int = MISSING
+    sets: Mapping[int, NDArray[np.uint32]] = field(default_factory=dict)
+    known: Mapping[int, NDArray[np.uint32]] = field(default_factory=dict)
+
+
+def bits(categories: Sequence[int]) -> NDArray[np.uint32]:
+    """Categories as a set of bits, 32 a word."""
+    words = np.zeros(max(categories, default=0) // 32 + 1, np.uint32)
+    for c in categories:
+        words[c // 32] |= np.uint32(1 << (c % 32))
+    return words
+
+
+class Ensemble:
+    """All trees of a model, added up: `base` + sum of the leaves that a row reaches, for each of `outputs` outputs."""
+
+    def __init__(self, trees: Sequence[OneTree], features: int, outputs: int, base: ArrayLike = 0.0, *, single: bool = False, prepare: Callable[[Floats], Floats] | None = None) -> None:
+        if not trees:
+            raise UsageError("A tree method needs at least one tree; the model holds none. Fit it first.")
+        self.features, self.outputs, self.single, self.prepare = features, outputs, single, prepare
+        self.base = np.broadcast_to(np.asarray(base, np.float64), (outputs,)).copy()
+        laid = [_Laid(t) for t in trees]
+        self.start: Ints = np.concatenate([[0], np.cumsum([len(t.feature) for t in laid])])
+        self.tree: Ints = np.repeat(np.arange(len(trees)), np.diff(self.start))
+        self.output = np.array([t.output for t in trees])
+        for name in ("level", "feature", "threshold", "cover", "value", "missing_left", "missing", "left_child"):
+            setattr(self, name, np.concatenate([getattr(t, name) for t in laid]))
+        shift = self.start[:-1]
+        self.parent: Ints = np.concatenate([np.where(t.parent < 0, -1, t.parent + s) for t, s in zip(laid, shift, strict=True)])
+        self.end: Ints = np.concatenate([t.end + s for t, s in zip(laid, shift, strict=True)])
+        self.category, self.words = _sets(laid, shift)
+        self._paths()
+
+    level: Ints
+    feature: Ints
+    threshold: Floats
+    cover: Floats
+    value: Floats
+    missing_left: NDArray[np.int8]
+    missing: NDArray[np.int8]
+    left_child: NDArray[np.int8]
+
+    # -- what the paths are made of ------------------------------------------------------------------------------------
+
+    def _paths(self) -> None:
+        """For the edge into each node: its feature, the edge above of the same feature, shares of the cover, and the feature's place on the path."""
+        inner = self.parent >= 0
+        up = np.maximum(self.parent, 0)
+        self.edge: Ints = np.where(inner, self.feature[up], -1)
+        whole = self.cover[up]
+        self.share: Floats = np.where(inner, np.divide(self.cover, whole, out=np.full(len(whole), 0.5), where=whole > 0), 1.0)
+        self.above = _same_above(self.parent, self.edge)
+        self.parted = np.zeros(len(inner), np.int8)
+        """Whether the same feature splits again below the edge."""
+        self.parted[self.above[self.above >= 0]] = 1
+        self.joint: Floats = self.share.copy()
+        """The product of the shares of all edges of this feature on the path."""
+        self.distinct = np.zeros(len(inner), np.int64)
+        """Features that differ on the path to a node."""
+        self.slot = np.zeros(len(inner), np.int64)
+        for d in range(1, int(self.level.max()) + 1):
+            at = np.flatnonzero(self.level == d)
+            above, new = self.above[at], self.above[at] < 0
+            self.joint[at] *= np.where(new, 1.0, self.joint[np.maximum(above, 0)])
+            self.distinct[at] = self.distinct[self.parent[at]] + new
+            self.slot[at] = np.where(new, self.distinct[self.parent[at]], self.slot[np.maximum(above, 0)])
+        self.widest: Ints = np.maximum.reduceat(np.where(self.feature < 0, self.distinct, 0), self.start[:-1])
+        """The most features that differ on a path of each tree."""
+
+    @property
+    def depth(self) -> int:
+        """The longest path."""
+        return int(self.level.max())
+
+    def on_paths(self) -> tuple[Ints, Ints, Ints]:
+        """(where each leaf's list begins, the features that differ on its path, the levels of their last edges), by their place on the path."""
+        leaf = np.flatnonzero(self.feature < 0)
+        begin = np.zeros(len(self.feature), np.int64)
+        begin[leaf] = np.concatenate([[0], np.cumsum(self.distinct[leaf])[:-1]])
+        features, levels = np.zeros(int(self.distinct[leaf].sum()), np.int64), np.full(int(self.distinct[leaf].sum()), -1)
+        todo, at = leaf, leaf
+        while (alive := self.parent[at] >= 0).any():
+            todo, at = todo[alive], at[alive]
+            to = begin[todo] + self.slot[at]
+            new = levels[to] < 0
+            features[to[new]], levels[to[new]] = self.edge[at[new]], self.level[at[new]]
+            at = self.parent[at]
+        return begin, features, levels
+
+    def expected(self) -> Floats:
+        """(outputs,) the answer when every split is taken as often as in training."""
+        reach = np.ones(len(self.level))
+        for d in range(1, self.depth + 1):
+            at = np.flatnonzero(self.level == d)
+            reach[at] = reach[self.parent[at]] * self.share[at]
+        leaf = np.flatnonzero(self.feature < 0)
+        return self.base + self._gathered(self.value[leaf] * reach[leaf, None], self.tree[leaf])
+
+    def _gathered(self, values: Floats, trees: Ints) -> Floats:
+        """(outputs,) sums of leaves' values by the output that their tree adds to."""
+        if values.shape[1] > 1:
+            return np.asarray(values.sum(0))
+        return np.asarray(np.bincount(self.output[trees], values[:, 0], minlength=self.outputs), np.float64)
+
+    # -- rows ----------------------------------------------------------------------------------------------------------
+
+    def rows(self, x: ArrayLike) -> Floats:
+        """Rows as the trees read them: of the library's own precision."""
+        z = np.asarray(x, np.float64)
+        if z.ndim != 2 or z.shape[1] != self.features:
+            raise UsageError(f"The trees need rows of {self.features} columns; got shape {z.shape}.")
+        z = self.prepare(z) if self.prepare is not None else z
+        return np.ascontiguousarray(z.astype(np.float32).astype(np.float64) if self.single else z)
+
+    def leaves(self, z: Floats, tree: int) -> Ints:
+        """The leaf that each row reaches in one tree."""
+        at = np.full(len(z), self.start[tree])
+        while (going := np.flatnonzero(self.feature[at] >= 0)).size:
+            i = at[going]
+            left = self.goes_left(z[going, self.feature[i]], i)
+            at[going] = np.where(left, i + 1, self.end[i + 1])
+        return at
+
+    def goes_left(self, v: Floats, i: Ints) -> NDArray[np.bool_]:
+        """Whether values `v` go left at nodes `i`."""
+        nan, kind = np.isnan(v), self.missing[i]
+        missing = (nan & (kind != READS_ZERO)) | ((kind == ZERO_MISSING) & (nan | (np.abs(v) <= ZERO)))
+        left = np.where(nan, 0.0, v) <= self.threshold[i]
+        sets = np.flatnonzero(self.category[i, 1] > 0)
+        if sets.size:
+            inside, strange = self._in_set(v[sets], i[sets])
+            left[sets], missing[sets] = inside, strange
+        return np.where(missing, self.missing_left[i] != 0, left)
+
+    def _in_set(self, v: Floats, i: Ints) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+        """(whether a category is among those that go left, whether it is missing or one that the split does not know)."""
+        start, size, known, most = self.category[i].T
+        real = (v > -1) & (v < 2**31 - 1)
+        c = np.where(real, v, 0).astype(np.int64)
+        has = lambda at, n: real & (c >> 5 < n) & ((self.words[np.minimum(at + (c >> 5), len(self.words) - 1)] >> (c & 31).astype(np.uint32)) & 1).astype(bool)  # noqa: E731
+        inside = has(start, size)
+        return inside, np.isnan(v) | ((most > 0) & ~inside & ~has(known, most))
+
+    def predict(self, x: ArrayLike) -> Floats:
+        """(rows, outputs) what the trees add up to."""
+        return self.sums(self.rows(x))
+
+    def sums(self, z: Floats) -> Floats:
+        """The same for rows that are prepared already."""
+        out = np.tile(self.base, (len(z), 1))
+        for t in range(len(self.output)):
+            found = self.value[self.leaves(z, t)]
+            if found.shape[1] > 1:
+                out += found
+            else:
+                out[:, self.output[t]] += found[:, 0]
+        return out
+
+    def verify(self, x: ArrayLike, answers: ArrayLike, tolerance: float, who: str) -> None:
+        """Refuses trees that do not answer as the library does on these rows."""
+        own, theirs = self.predict(x), np.asarray(answers, np.float64).reshape(len(np.asarray(x)), -1)
+        if own.shape != theirs.shape:
+            raise ModelError(f"The trees of {who} give {own.shape[1]} outputs a row and its own predict {theirs.shape[1]}: this kind of model is not read yet.")
+        off = np.abs(own - theirs).max(initial=0)
+        if not off <= tolerance * max(1.0, float(np.abs(theirs).max(initial=0))):
+            raise ModelError(f"The trees of {who} as they were read differ from its own predict by {off:.3g}: this kind of model is not read rightly. Please report it; nothing was explained.")
+
+
+@dataclass(frozen=True)
+class TreeSum:
+    """A model as a sum over trees: in which scale they add up, in words ("" for that of the answers)."""
+
+    ensemble: Ensemble
+    scale: str = ""
+
+
+class _Laid:
+    """One tree in preorder."""
+
+    def __init__(self, t: OneTree) -> None:
+        left, right = np.asarray(t.left, np.int64), np.asarray(t.right, np.int64)
+        order, self.level, up, size = _preorder(left, right)
+        n, place = len(order), np.full(len(left), -1)
+        place[order] = np.arange(n)
+        self.parent: Ints = np.where(up < 0, -1, place[up])
+        leaf = left[order] < 0
+        self.left_child = np.zeros(n, np.int8)
+        self.left_child[place[left[order[~leaf]]]] = 1
+        self.end: Ints = np.arange(n) + size
+        self.feature = np.where(leaf, -1, np.asarray(t.feature, np.int64)[order])
+        self.threshold = np.asarray(t.threshold, np.float64)[order]
+        self.cover = np.asarray(t.cover, np.float64)[order]
+        self.value = np.asarray(t.value, np.float64).reshape(len(left), -1)[order]
+        self.missing = np.broadcast_to(np.asarray(t.missing, np.int8), left.shape)[order]
+        self.missing_left = (np.zeros(n, np.int8) if t.missing_left is None else np.asarray(t.missing_left, np.int8)[order]).copy()
+        self.sets = {int(place[v]): w for v, w in t.sets.items() if place[v] >= 0}
+        self.known = {int(place[v]): w for v, w in t.known.items() if place[v] >= 0}
+        numeric = np.ones(n, bool)
+        numeric[list(self.sets)] = False
+        zero = (self.missing == READS_ZERO) & numeric  # NaN goes where zero goes
+        self.missing_left[zero] = self.threshold[zero] >= 0
+        self.missing = np.where(self.missing == READS_ZERO, MISSING, self.missing).astype(np.int8)
+
+
+def _preorder(left: Ints, right: Ints) -> tuple[Ints, Ints, Ints, Ints]:
+    """(nodes in preorder, and of each: its level, its parent, the number of nodes under and with it), all levels at a time."""
+    level, up, size, place = (np.full(len(left), -1) for _ in range(4))
+    fronts = [np.zeros(1, np.int64)]
+    level[0] = 0
+    while (inner := fronts[-1][left[fronts[-1]] >= 0]).size:
+        for child in (left[inner], right[inner]):
+            up[child], level[child] = inner, len(fronts)
+        fronts.append(np.concatenate([left[inner], right[inner]]))
+    for front in reversed(fronts):
+        inner = front[left[front] >= 0]
+        size[front] = 1
+        size[inner] += size[left[inner]] + size[right[inner]]
+    place[0] = 0
+    for front in fronts:
+        inner = front[left[front] >= 0]
+        place[left[inner]], place[right[inner]] = place[inner] + 1, place[inner] + 1 + size[left[inner]]
+    reached = np.flatnonzero(place >= 0)
+    order = np.empty(len(reached), np.int64)
+    order[place[reached]] = reached
+    return order, level[order], up[order], size[order]
+
+
+def _same_above(parent: Ints, edge: Ints) -> Ints:
+    """The nearest edge above of the same feature, named by the node it leads into; -1 for none."""
+    found = np.full(len(parent), -1)
+    todo = np.flatnonzero(parent >= 0)
+    at = parent[todo]
+    while todo.size:
+        alive = parent[at] >= 0
+        todo, at = todo[alive], at[alive]
+        same = edge[at] == edge[todo]
+        found[todo[same]] = at[same]
+        todo, at = todo[~same], parent[at[~same]]
+    return found
+
+
+def _sets(laid: Sequence[_Laid], shift: Ints) -> tuple[Ints, NDArray[np.uint32]]:
+    """((nodes, 4): where the set that goes left begins and its words, the same of the known ones; all words)."""
+    where = np.zeros((int(sum(len(t.feature) for t in laid)), 4), np.int64)
+    words = [np.zeros(1, np.uint32)]
+    used = 1
+    for t, s in zip(laid, shift, strict=True):
+        for column, sets in ((0, t.sets), (2, t.known)):
+            for v, w in sets.items():
+                where[s + v, column : column + 2] = used, len(w)
+                words.append(np.asarray(w, np.uint32))
+                used += len(w)
+    return where, np.concatenate(words)
