@@ -8,7 +8,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from models import made, normal
-from pellucid.attribution import CounterfactualInfilling, ExtremalPerturbation, MeaningfulPerturbation
+from pellucid.attribution import CounterfactualInfilling, ExtremalPerturbation, MeaningfulPerturbation, PerceptualBall
 from pellucid.attribution._masks import LEVELS, Bumps, Coarse, Fade, Pyramid, Sheet, Veil, descended, filled, shifted, too_far_from
 from pellucid.backends import wrap
 from pellucid.core.errors import NotApplicable, UsageError
@@ -314,5 +314,54 @@ def test_what_is_seen_suggests_what_is_not():
 
 
 def test_columns_cannot_be_inpainted():
-    with pytest.raises(NotApplicable, match="pictures.*Use infill"):
+    with pytest.raises(NotApplicable, match=r"pictures.*Use infill"):
         CounterfactualInfilling(infill="inpaint")(columns_question([1.0, 2.0]))
+
+
+# ---------------------------------------------------------------- perceptual ball
+
+
+@pytest.mark.parametrize("ball", [0.0, 3.0])
+def test_perceptual_ball_of_a_linear_model(ball):
+    """A quadratic problem: the fall (1 + s d)^2, the closeness |d|^2 / n and the layer's |W d|^2, solved at once."""
+    net = made(lambda: nn.Sequential(nn.Linear(6, 4, bias=False), nn.Linear(4, 1, bias=False)))
+    x = normal(3, 6)
+    e = PerceptualBall(steps=700, rate=0.01, ball=ball, through=1)(ask(wrap(net), x, Output(), batch_size=16))
+    W, v = net[0].weight.detach(), net[1].weight.detach()[0]
+    for row, got in zip(x, e.values, strict=True):
+        unit = row.std(correction=0)
+        s, inner = unit * (W.T @ v) / (v @ W @ row).abs(), unit * W / (W @ row).norm()
+        want = torch.linalg.solve(torch.outer(s, s) + torch.eye(6, dtype=torch.float64) / 6 + ball * inner.T @ inner, -s)
+        torch.testing.assert_close(got, want.abs(), rtol=0.02, atol=1e-3)
+    assert "0 held" in e.provenance["notes"][0] if ball else True
+
+
+def test_perceptual_ball_turns_the_answer():
+    """The class ends `margin` behind another; a ball makes the layers move less for it."""
+    net = made(lambda: nn.Sequential(nn.Linear(8, 16), nn.Tanh(), nn.Linear(16, 16), nn.Tanh(), nn.Linear(16, 3)))
+    x = 2 * normal(2, 8)
+    y = net(x).argmax(1)
+
+    def moved(**parameters):
+        e = PerceptualBall(margin=0.2, closeness=1e-4, steps=300, **parameters)(ask(wrap(net), x, y, batch_size=16))
+        assert e.provenance["notes"][0].startswith(("0% to 0%", "0% to 1%", "1% to 1%"))
+        return e.values
+
+    free, held = moved(ball=0.0, through=0), moved(ball=0.01)
+    assert (free > 0).all()
+    assert not torch.allclose(free, held, rtol=0.1)
+
+
+def test_what_a_ball_watches_lies_between_place_and_target():
+    net = made(lambda: nn.Sequential(*[m for _ in range(6) for m in (nn.Linear(4, 4), nn.Tanh())], nn.Linear(4, 3)))
+    x = normal(2, 4)
+    note = PerceptualBall(steps=1, through=2)(ask(wrap(net), x, [0, 1], at="5", batch_size=8)).provenance["notes"][0]
+    assert "8, 10 held" in note
+    note = PerceptualBall(steps=1)(ask(wrap(net), x, Neuron("3", 1), batch_size=8)).provenance["notes"][0]
+    assert "0, 1, 2 held" in note
+    note = PerceptualBall(steps=1, through=("7",))(ask(wrap(net), x, [0, 1], batch_size=8)).provenance["notes"][0]
+    assert "; 7 held" in note
+    with pytest.raises(UsageError, match=r"how many of them.*-1"):
+        PerceptualBall(through=-1)(ask(wrap(net), x, [0, 1], batch_size=8))
+    with pytest.raises(NotApplicable, match="read before that place"):
+        PerceptualBall(steps=1, through=("1",))(ask(wrap(net), x, [0, 1], at="5", batch_size=8))

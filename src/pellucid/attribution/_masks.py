@@ -302,8 +302,11 @@ class Descent:
     half: Tensor
 
 
-def descended(start: Tensor, steps: int, rate: float, loss: Callable[[Tensor, int], Tensor], low: float = 0.0, high: float = 1.0) -> Descent:
-    """Adam (Kingma, Ba 2014, arXiv:1412.6980) on numbers between `low` and `high`; rows do not know one another if the loss is a sum over them."""
+def descended(start: Tensor, steps: int, rate: float, loss: Callable[[Tensor, int], Tensor], low: float = 0.0, high: float = 1.0, level: bool = False) -> Descent:
+    """Adam (Kingma, Ba 2014, arXiv:1412.6980) on (K, B, n) numbers between `low` and `high`; rows do not know one another if the loss is a sum over them.
+
+    `level`: one pace for all numbers of a row, so that steps point where the gradient does, and what has none stays where it is.
+    """
     m, first, second, half = start, torch.zeros_like(start), torch.zeros_like(start), start
     for step in range(steps):
         with torch.enable_grad():
@@ -312,7 +315,8 @@ def descended(start: Tensor, steps: int, rate: float, loss: Callable[[Tensor, in
         with torch.no_grad():
             first, second = 0.9 * first + 0.1 * g, 0.999 * second + 0.001 * g.square()
             pace = rate * math.sqrt(1 - 0.999 ** (step + 1)) / (1 - 0.9 ** (step + 1))
-            m = (m - pace * first / (second.sqrt() + 1e-8)).clamp(low, high)
+            size = (second.mean(2, keepdim=True) if level else second).sqrt()
+            m = (m - pace * first / (size + 1e-8)).clamp(low, high)
         half = m if step + 1 == (steps + 1) // 2 else half
     return Descent(m, half)
 
