@@ -61,6 +61,7 @@ from .saliency import Saliency as Saliency
 from .score_cam import ScoreCAM as ScoreCAM
 from .shapley import Shapley as Shapley
 from .shapley_cam import ShapleyCAM as ShapleyCAM
+from .shapley_interactions import ShapleyInteractions as ShapleyInteractions
 from .shapley_sampling import ShapleySampling as ShapleySampling
 from .smooth_grad import SmoothGrad as SmoothGrad
 from .tree_shap import TreeSHAP as TreeSHAP

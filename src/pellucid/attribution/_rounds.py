@@ -20,11 +20,13 @@ def spent(game: Game, budget: int, tol: float, first: int, solve: Callable[[Game
     """
     nobody, everybody = game.ends()
     change = (everybody - nobody).abs()
-    values = torch.zeros(game.size, game.players, dtype=torch.float64)
-    error, took = values.clone(), torch.zeros(game.size, dtype=torch.long)
+    took = torch.zeros(game.size, dtype=torch.long)
+    values = error = torch.zeros(0, 0)
     rows, coalitions = torch.arange(game.size), min(first, budget) if tol else budget
     while True:
         found = solve(game, coalitions)
+        if not len(values):
+            values, error = torch.zeros_like(found.values), torch.zeros_like(found.error)
         values[rows], error[rows], took[rows] = found.values, found.error, coalitions
         open_ = found.error.amax(1) > tol * change[rows]
         if coalitions >= budget or not open_.any():
