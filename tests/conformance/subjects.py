@@ -17,6 +17,7 @@ from pellucid.core.game import Board
 from pellucid.core.procedure import Method
 from pellucid.core.question import Question, ask
 from pellucid.core.target import Neuron
+from pellucid.training import fit_masking_model
 from pellucid.modalities.maskers import masker_of
 
 QUICK = {"samples": 4, "budget": 160}
@@ -24,12 +25,21 @@ QUICK = {"samples": 4, "budget": 160}
 QUICK_OF: dict[str, dict[str, Any]] = {"guided-integrated-gradients": {"steps": 12}, "blur-integrated-gradients": {"steps": 12}}
 """The same for one method alone."""
 QUICK_OF |= dict.fromkeys(("meaningful-perturbation", "extremal-perturbation", "counterfactual-infilling", "perceptual-ball"), {"steps": 6})
+
+
+def mask_network() -> str:
+    """A file with a mask network for the pictures, hardly trained."""
+    net = fit_masking_model(SUBJECTS["pictures"].net(), SUBJECTS["pictures"].x, layers=(), steps=2, width=4, generator=torch.Generator().manual_seed(0))
+    return str(net.save(Path(tempfile.mkdtemp(prefix="pellucid")) / "mask.safetensors"))
+
+
 QUICK_OF |= {"sobol": {"budget": 320}}
 
 PICTURES = ("blur-integrated-gradients", "xrai", "guided-grad-cam")
 """Methods that need a picture as input."""
 PLACES = ("input", "layer", "neuron")
 SUBJECTS = subjects()
+QUICK_OF |= {"masking-model": {"fitted": mask_network()}}
 
 INSIDE = ("saliency", "grad-cam", "occlusion", "integrated-gradients")
 """What wrappers are tried around: a gradient, a map with a grid of its own, values alone, a path from a baseline.
@@ -57,6 +67,7 @@ ATTENTION = ("attention-flow", "attention-rollout", "gradient-rollout")
 HOMES |= dict.fromkeys(ATTENTION, Subject(ViT, normal(3, 2, 6, 6), "first", ("twice#0", (0, 3)), PLACES))
 REFUSED: dict[str, tuple[str, set[str]]] = dict.fromkeys(("guided-backprop", "deconvnet", "beta-smooth"), ("rectifier", {"smooth", "words", "vision transformer layer"}))
 """What a method says, and of which networks ("name", or "name place"), where it has nothing to act on."""
+REFUSED |= {"masking-model": ("picture", {"columns", "smooth", "two inputs", "keywords", "words", "vision transformer layer"})}
 REFUSED |= {"guided-grad-cam": ("rectifier", {"vision transformer layer"})}
 REFUSED |= dict.fromkeys(ATTENTION, ("attention", {"pictures", "columns", "smooth", "two inputs", "keywords", "words", "vision transformer layer"}))
 

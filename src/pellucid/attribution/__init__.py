@@ -38,6 +38,7 @@ from .guided_backprop import GuidedBackprop as GuidedBackprop
 from .guided_grad_cam import GuidedGradCAM as GuidedGradCAM
 from .guided_integrated_gradients import GuidedIntegratedGradients as GuidedIntegratedGradients
 from .hi_res_cam import HiResCAM as HiResCAM
+from .hsic import HSIC as HSIC
 from .input_x_gradient import InputXGradient as InputXGradient
 from .integrated_gradients import IntegratedGradients as IntegratedGradients
 from .internal_influence import InternalInfluence as InternalInfluence
@@ -64,6 +65,7 @@ from .shapley_cam import ShapleyCAM as ShapleyCAM
 from .shapley_interactions import ShapleyInteractions as ShapleyInteractions
 from .shapley_sampling import ShapleySampling as ShapleySampling
 from .smooth_grad import SmoothGrad as SmoothGrad
+from .sobol import Sobol as Sobol
 from .tree_shap import TreeSHAP as TreeSHAP
 from .x_grad_cam import XGradCAM as XGradCAM
 from .xrai import XRAI as XRAI

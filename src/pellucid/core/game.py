@@ -12,7 +12,7 @@ from torch import Tensor
 from .errors import CannotComplete, UsageError
 from .points import Points
 from .question import Question
-from .tree import Tree
+from .tree import Tree, take
 
 TOGETHER = 200_000
 """Rows that are asked in one sweep: what bounds the memory for their answers."""
@@ -59,7 +59,13 @@ class Board:
             wide[:, :own] = present
             return self.make(wide, rows[part], copies)
 
-        return dataclasses.replace(self, question=self.question.take(rows), names=names, make=make, labels=None if self.labels is None else self.labels[rows])
+        def share(numbers: Tensor) -> Tree:
+            wide = numbers.new_zeros(self.question.size, every)
+            wide[rows, :own] = numbers
+            return take(self.share(wide), rows)
+
+        labels = None if self.labels is None else self.labels[rows]
+        return dataclasses.replace(self, question=self.question.take(rows), names=names, make=make, share=share, labels=labels)
 
 
 class Masker(Protocol):
