@@ -74,7 +74,7 @@ class Engine:
         self.resolved = False
         self.out: Tensor | None = None
         self.fx: Tensor | None = None
-        self._memo: dict[Any, Tensor] = {}
+        self._memo: dict[Any, float] = {}
         self._suffix: SuffixRoad | None = None
         self._hold = contextlib.ExitStack()
         self._held: Runner | None = None
@@ -269,17 +269,16 @@ class Engine:
         if self.model.training:
             return self._values(self._forward(step, parts, rows), rows).cpu()
         keys = row_keys(parts, rows)
-        fresh = {k: i for i, k in reversed(list(enumerate(keys))) if k not in self._memo}
+        fresh = {k: i for i, k in enumerate(keys) if k not in self._memo}
         if fresh:
-            pick = torch.tensor(sorted(fresh.values()))
-            new = take(parts, pick) if len(pick) < len(rows) else parts
-            y = self._values(self._once(step, new, rows[pick]), rows[pick]).cpu()
+            pick = torch.tensor(list(fresh.values()))
+            y = self._values(self._once(step, take(parts, pick) if len(fresh) < len(keys) else parts, rows[pick]), rows[pick]).cpu()
             if len(self._memo) + len(y) > REMEMBERED:
-                self._memo.clear()
-            known = dict(zip((keys[int(i)] for i in pick), y, strict=True))
-            self._memo.update(known)
-            return torch.stack([known[k] if k in known else self._memo[k] for k in keys])
-        return torch.stack([self._memo[k] for k in keys])
+                known = {k: self._memo[k] for k in keys if k in self._memo}
+                self._memo.clear()  # others share it
+                self._memo.update(known)
+            self._memo.update(zip(fresh, y.tolist(), strict=True))
+        return y if len(fresh) == len(keys) else torch.tensor([self._memo[k] for k in keys], dtype=self.fx.dtype)  # type: ignore[union-attr]
 
     def _once(self, step: Step, parts: tuple[Tensor, ...], rows: Tensor) -> Tensor:
         """Outputs of rows of which some differ only in their target: those share a forward."""
@@ -358,7 +357,7 @@ class Engine:
     def _remember(self, parts: tuple[Tensor, ...], rows: Tensor, y: Tensor | None) -> None:
         """Values that came on the way, so that nobody asks for them again."""
         if y is not None and not self.model.training:
-            self._memo.update(zip(row_keys(parts, rows), y.detach().cpu(), strict=True))
+            self._memo.update(zip(row_keys(parts, rows), y.detach().cpu().tolist(), strict=True))
 
     def _pull(self, y: Tensor, to: tuple[Tensor, ...], keep: bool, twice: bool = False) -> tuple[Tensor, ...]:
         where = ", ".join(map(str, self.places)) or "the input"
