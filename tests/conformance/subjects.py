@@ -1,6 +1,8 @@
 """What the whole catalogue is put through: every method, with every switch, at the input, at a layer and of a neuron."""
 
 import dataclasses
+import tempfile
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -17,8 +19,8 @@ from pellucid.core.game import Board
 from pellucid.core.procedure import Method
 from pellucid.core.question import Question, ask
 from pellucid.core.target import Neuron
-from pellucid.training import fit_masking_model
 from pellucid.modalities.maskers import masker_of
+from pellucid.training import fit_masking_model
 
 QUICK = {"samples": 4, "budget": 160}
 """Parameters that only cost time."""

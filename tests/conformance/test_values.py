@@ -66,7 +66,7 @@ def test_bad_parameters_are_refused_by_name(name, f):
             cls(**{f.name: value})
         assert repr(value) in str(e.value)
         assert cls.__name__ in str(e.value)
-    assert bad or f.name in ("method", "through", "contrast", "over", "rules", "hierarchy", "masker"), "a parameter without a range, words or a switch cannot be checked"
+    assert bad or f.name in ("method", "through", "contrast", "over", "rules", "hierarchy", "masker", "fitted"), "a parameter without a range, words or a switch cannot be checked"
 
 
 @fields

@@ -1,5 +1,6 @@
 """Learnt masks against closed forms on models that read one place, slow twins, and what the papers constrain."""
 
+import copy
 import math
 
 import pytest
@@ -8,12 +9,15 @@ from torch import nn
 from torch.nn import functional as F
 
 from models import made, normal
-from pellucid.attribution import CounterfactualInfilling, ExtremalPerturbation, MeaningfulPerturbation, PerceptualBall
+from pellucid.attribution import CounterfactualInfilling, ExtremalPerturbation, MaskingModel, MeaningfulPerturbation, PerceptualBall
 from pellucid.attribution._masks import LEVELS, Bumps, Coarse, Fade, Pyramid, Sheet, Veil, descended, filled, shifted, too_far_from
 from pellucid.backends import wrap
 from pellucid.core.errors import NotApplicable, UsageError
 from pellucid.core.question import Samples, ask, blur
-from pellucid.core.target import Neuron, Output
+from pellucid.core.target import Loss, Neuron, Output
+from pellucid.modalities.mask_network import MaskNetwork
+from pellucid.training import fit_masking_model
+from pellucid.training.masking_model import _moved
 
 
 class Patch(nn.Module):
@@ -365,3 +369,86 @@ def test_what_a_ball_watches_lies_between_place_and_target():
         PerceptualBall(through=-1)(ask(wrap(net), x, [0, 1], batch_size=8))
     with pytest.raises(NotApplicable, match="read before that place"):
         PerceptualBall(steps=1, through=("1",))(ask(wrap(net), x, [0, 1], at="5", batch_size=8))
+
+
+# ---------------------------------------------------------------- masking model
+
+
+class Coloured(nn.Module):
+    """How much there is of each of three colours."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv = nn.Conv2d(3, 3, 3, padding=1, groups=3, bias=False)
+        with torch.no_grad():
+            self.conv.weight.fill_(1 / 9)
+
+    def forward(self, x):
+        return 40 * self.conv(x).square().mean((2, 3))
+
+
+def squares(n, seed):
+    """Grey noise with a bright square of one colour somewhere, where it lies, and which colour it is."""
+    g = torch.Generator().manual_seed(seed)
+    x = 0.1 * torch.rand(n, 3, 16, 16, generator=g, dtype=torch.float64)
+    y, where = torch.randint(3, (n,), generator=g), torch.zeros(n, 16, 16, dtype=torch.bool)
+    for i, (top, left) in enumerate(torch.randint(1, 10, (n, 2), generator=g).tolist()):
+        where[i, top : top + 5, left : left + 5] = True
+        x[i, y[i]] += where[i]
+    return x, y, where
+
+
+@pytest.mark.parametrize("layers", [(), None])
+def test_a_masking_model_finds_in_new_pictures_what_it_learnt_to_need(layers, tmp_path):
+    net = made(Coloured)
+    x, y, _ = squares(64, 0)
+    fitted = fit_masking_model(net, x, y, layers=layers, steps=150, rate=0.01, generator=torch.Generator().manual_seed(0))
+    assert fitted.layers == (() if layers == () else ("conv",))
+    new, _, where = squares(8, 1)
+    q = ask(wrap(net), new, batch_size=8)
+    heat = MaskingModel(fitted=fitted)(q).heat()
+    assert heat[where].mean() > 0.6
+    assert heat[~where].mean() < 0.25
+    again = MaskingModel(fitted=str(fitted.save(tmp_path / "mask.safetensors")))(ask(wrap(net), new, batch_size=8))
+    torch.testing.assert_close(again.heat(), heat)
+    assert again.cost.forward_rows <= 2 * 8
+    assert again.cost.backward_rows == 0
+
+
+def test_the_slope_of_the_training_is_that_of_autograd():
+    net = made(Coloured)
+    x, y, _ = squares(4, 0)
+    m = normal(4, 1, 16, 16).sigmoid().requires_grad_()
+    out = net(0.2 + m * (x - 0.2))
+    want = torch.autograd.grad(F.cross_entropy(out, y), m)[0]
+    got = torch.autograd.grad(_moved(ask(wrap(net), x, Loss(y.tolist()), baseline=0.2), m, 1.0), m)[0]
+    torch.testing.assert_close(got, want)
+    assert want.abs().max() > 1e-4
+
+
+def test_a_masking_model_is_fitted_alike_and_leaves_no_trace():
+    net, (x, y, _) = made(Coloured), squares(8, 0)
+    before, state = copy.deepcopy(net.state_dict()), torch.get_rng_state()
+    one, two, other = (fit_masking_model(net, x, steps=3, generator=torch.Generator().manual_seed(s)).state_dict() for s in (0, 0, 1))
+    assert all(torch.equal(v, two[k]) for k, v in one.items())
+    assert not all(torch.equal(v, other[k]) for k, v in one.items())
+    assert torch.equal(state, torch.get_rng_state())
+    assert all(torch.equal(v, before[k]) for k, v in net.state_dict().items())
+    assert all(p.grad is None for p in net.parameters())
+
+
+def test_what_is_no_mask_network_is_refused(tmp_path):
+    q = ask(wrap(made(Coloured)), squares(2, 0)[0])
+    with pytest.raises(NotApplicable, match="fit_masking_model"):
+        MaskingModel()(q)
+    (tmp_path / "bad.safetensors").write_bytes(b"nothing")
+    with pytest.raises(UsageError, match=r"bad\.safetensors"):
+        MaskingModel(fitted=str(tmp_path / "bad.safetensors"))(q)
+    with pytest.raises(UsageError, match="there"):
+        MaskingModel(fitted=str(tmp_path / "there.safetensors"))(q)
+    with pytest.raises(UsageError, match=r"5 channels.*Fit one"):
+        MaskingModel(fitted=MaskNetwork((), (5,)))(q)
+    with pytest.raises(UsageError, match="row of classes"):
+        fit_masking_model(made(Patch), normal(4, 3, 16, 16), steps=1, generator=torch.Generator().manual_seed(0))
+    with pytest.raises(UsageError, match="pictures"):
+        fit_masking_model(made(lambda: nn.Linear(3, 2)), normal(4, 3), steps=1, generator=torch.Generator().manual_seed(0))

@@ -6,3 +6,4 @@ from .dual_net import Ranking as Ranking, rank_features as rank_features
 from .expected_gradients import expected_gradients as expected_gradients
 from .expo import expo_1d_fidelity as expo_1d_fidelity, expo_fidelity as expo_fidelity, expo_stability as expo_stability
 from .lfi_cam import LFICAM as LFICAM, Attended as Attended
+from .masking_model import fit_masking_model as fit_masking_model
