@@ -72,6 +72,16 @@ def test_choosing_a_masker(workplace: Path, capsys: pytest.CaptureFixture[str]) 
     assert capsys.readouterr().out == told
 
 
+def test_reading_the_pictures(workplace: Path) -> None:
+    page = read("docs/how-to/read-the-pictures.md")
+    names = run_page(page, workplace)
+    assert names["theirs"].players.names == (("age", "bmi"),)
+    assert {"twenty-wines.png", "first-wine.png", "risk.html"} <= {p.name for p in workplace.iterdir()}
+    pictures = re.findall(r"!\[[^\]]+\]\(\.\./(images/views/[\w.]+)\)", page)
+    assert len(pictures) == 6
+    assert all((ROOT / "docs" / p).is_file() for p in pictures)
+
+
 def test_a_package_of_yours_joins_the_catalogue(workplace: Path) -> None:
     """The entry point of the page, as pip would have installed it."""
     page = read("docs/how-to/write-your-own-method.md")

@@ -138,7 +138,7 @@ def swarm(values: Floats, low: float, high: float, bins: int = 90) -> Floats:
 
 def tint(level: int) -> str:
     """The colour of a level, dark for low and bright for high; grey where nothing is known. Neither end is lost on paper or on a dark page."""
-    return "#8a929a" if level < 0 else to_hex(colormaps["inferno"](0.16 + 0.66 * level / (LEVELS - 1)))
+    return "#8a929a" if level < 0 else to_hex(colormaps["inferno"](0.18 + 0.66 * level / (LEVELS - 1)))
 
 
 def _key(ax: "Axes") -> None:

@@ -2,7 +2,7 @@
 
 import textwrap
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 from matplotlib.axes import Axes
@@ -88,14 +88,15 @@ def _place(sheet: Sheet, top: float, scene: Scene, target: str) -> None:
 
 def _overlay(sheet: Sheet, top: float, panel: Panel, target: str) -> None:
     left, right = MARGIN, MARGIN + SIDE + 0.25
-    outlines, (tall, wide) = paint.outlines(panel), paint.overlay(replace(panel, regions=None)).shape[:2]
-    shown = (left, "What the model was shown", panel.picture if panel.picture is not None else paint.overlay(panel)), (right, "What the map marks", paint.overlay(panel))
-    for x, words, pixels in shown:
+    outlines, over = paint.outlines(panel), paint.overlay(panel)
+    seen = panel.picture if panel.picture is not None else over
+    tall, wide = seen.shape[:2]
+    for x, words, pixels in ((left, "What the model was shown", seen), (right, "What the map marks", over)):
         sheet.words(x, top + 0.08, words, color=MUTED)
-        _image(sheet.axes(x, top + 0.3, SIDE, SIDE)).imshow(pixels, extent=(-0.5, wide - 0.5, tall - 0.5, -0.5))
-    over = sheet.figure.axes[-1]
+        ax = _image(sheet.axes(x, top + 0.3, SIDE, SIDE))
+        ax.imshow(pixels, extent=(-0.5, wide - 0.5, tall - 0.5, -0.5))
     for found in outlines:
-        outline(over, found)
+        outline(ax, found)
     _bar(sheet, right, top + SIDE + 0.62, SIDE, panel, target)
     _small(sheet, left, top + SIDE + 0.4, panel, bool(outlines), 64)
 
@@ -143,7 +144,7 @@ def _evidence(sheet: Sheet, e: "Explanation", row: int | None) -> None:
     told = judgement(e, row)
     if told is None:
         sheet.words(x, y, "No evidence was asked for", size=12, weight="bold")
-        sheet.words(x, y + 0.36, "A map alone does not show that it is right.", color=MUTED)
+        sheet.words(x, y + 0.36, "An explanation alone does not show that it is right.", color=MUTED)
         return
     stripe = sheet.axes(x - 0.22, y, 0.045, PANEL - 0.45)
     stripe.set(xticks=[], yticks=[], facecolor=TONES[told.tone])

@@ -27,8 +27,8 @@ def render(e: "Explanation") -> RenderableType:
     """Every row's question and answer, then the evidence once."""
     rows: list[RenderableType] = [_row(e, row) for row in range(len(e.target))]
     rows += [Padding(_means(swarm), (1, 0, 1, 2))] if (swarm := all_rows(e)) and len(rows) > FEWEST else []
-    end = Text(f"The map cost {cost_text(e.cost)}.", style="dim")
-    return Group(*rows, *(_evidence(e.evidence) if e.evidence else [Text("No evidence was asked for; a map alone does not show that it is right.")]), end)
+    end = Text(f"The explanation cost {cost_text(e.cost)}.", style="dim")
+    return Group(*rows, *(_evidence(e.evidence) if e.evidence else [Text("No evidence was asked for; an explanation alone does not show that it is right.")]), end)
 
 
 def _row(e: "Explanation", row: int) -> RenderableType:

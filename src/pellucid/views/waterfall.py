@@ -100,7 +100,8 @@ class Waterfall:
         for y, v in ((0, base), (len(steps) + 1, total)):
             ax.plot(v, y, "D", color=INK, ms=5)
             words(ax, v + 0.022 * wide, y, number(v, 4), weight="bold")
-        ax.set_xlim(low, high + 0.16 * wide)
+        letters = max(len(measured(s.part.value, s.part.error)) for s in steps) if steps else 0
+        ax.set_xlim(low, high + (0.03 + 0.015 * letters) * wide)
         ax.grid(axis="x", color=RULE, lw=0.4, alpha=0.6)
         ax.set_axisbelow(True)
         told = f"{self.parts.target};  arrows to the right raise it, to the left lower it"
