@@ -64,9 +64,10 @@ def test_rules_on_operations(workplace: Path) -> None:
     assert names["e"].values.abs().sum() > 0
 
 
-def test_choosing_a_masker(workplace: Path, capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize("name", ["choose-a-masker", "explain-any-callable"])
+def test_pages_that_print(workplace: Path, capsys: pytest.CaptureFixture[str], name: str) -> None:
     """The page prints what it says it prints."""
-    page = read("docs/how-to/choose-a-masker.md")
+    page = read(f"docs/how-to/{name}.md")
     run_page(page, workplace)
     told = "".join(re.findall(r"^```text\n(.*?)^```$", page, re.MULTILINE | re.DOTALL))
     assert capsys.readouterr().out == told
