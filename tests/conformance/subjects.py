@@ -26,7 +26,7 @@ QUICK = {"samples": 4, "budget": 160}
 """Parameters that only cost time."""
 QUICK_OF: dict[str, dict[str, Any]] = {"guided-integrated-gradients": {"steps": 12}, "blur-integrated-gradients": {"steps": 12}}
 """The same for one method alone."""
-QUICK_OF |= dict.fromkeys(("meaningful-perturbation", "extremal-perturbation", "counterfactual-infilling", "perceptual-ball"), {"steps": 6})
+QUICK_OF |= {name: {"steps": 6} for name in ("meaningful-perturbation", "extremal-perturbation", "counterfactual-infilling", "perceptual-ball")}
 
 
 def mask_network() -> str:
@@ -36,6 +36,8 @@ def mask_network() -> str:
 
 
 QUICK_OF |= {"sobol": {"budget": 320}}
+DRAWS_ROWS = ("permutation-importance",)
+"""Methods that draw from a background alone: from a single baseline there is nothing to draw."""
 
 PICTURES = ("blur-integrated-gradients", "xrai", "guided-grad-cam")
 """Methods that need a picture as input."""

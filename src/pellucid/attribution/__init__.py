@@ -56,6 +56,7 @@ from .odd_gp import OddGP as OddGP
 from .odd_shap import OddSHAP as OddSHAP
 from .owen_values import OwenValues as OwenValues
 from .perceptual_ball import PerceptualBall as PerceptualBall
+from .permutation_importance import PermutationImportance as PermutationImportance
 from .permutation_shapley import PermutationShapley as PermutationShapley
 from .random_cam import RandomCAM as RandomCAM
 from .rise import RISE as RISE
