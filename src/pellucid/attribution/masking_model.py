@@ -43,14 +43,15 @@ class MaskingModel(Method):
         with torch.inference_mode(False), torch.no_grad():
             twin = copy.deepcopy(net).to(read[0]).eval()
             mask = resized(twin([v.clone() for v in read]), sheets[0].space)  # type: ignore[arg-type]
-        return Values(q.pack([sheets[0].spread(mask[:, 0]).to(leaves(q.point)[0].dtype)]), notes=(f"the mask of a network over {', '.join(net.layers) or 'the picture'}; it does not depend on the target",))
+        note = f"the mask of a network over {', '.join(net.layers) or 'the picture'}; it does not depend on the target"
+        return Values(q.pack([sheets[0].spread(mask[:, 0]).to(leaves(q.point)[0].dtype)]), notes=(note,))
 
     def _network(self) -> MaskNetwork:
         if isinstance(self.fitted, MaskNetwork):
             return self.fitted
         if isinstance(self.fitted, (str, Path)) and str(self.fitted):
             return MaskNetwork.load(self.fitted)
-        raise NotApplicable("A masking model needs fitted=, a network that pellucid.training.fit_masking_model made or the file it was saved to. Use extremal-perturbation where there are no pictures to learn from.")
+        raise NotApplicable("A masking model needs fitted=, a network that pellucid.training.fit_masking_model made or its file. Use extremal-perturbation where there are no pictures to learn from.")
 
     @staticmethod
     def _read(q: Question, net: MaskNetwork) -> list[Tensor]:
