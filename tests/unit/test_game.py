@@ -5,6 +5,7 @@ import itertools
 import pytest
 import torch
 
+import pellucid as pel
 from models import Counting, normal, subjects
 from pellucid.backends import wrap
 from pellucid.core.errors import UsageError
@@ -96,3 +97,11 @@ def test_elements_of_no_player_are_always_there():
     kept = s.x * torch.tensor([0.0, 1, 0, 1, 0])
     torch.testing.assert_close(nobody, q.value(kept))
     assert board.share(normal(3, 2))[:, [1, 3]].abs().max() == 0
+
+
+def test_a_background_of_numpys_serves_explanation_and_evidence():
+    rows = normal(20, 4, seed=3).numpy()
+    e = pel.explain(wrap(lambda z: 3 * z[:, 0] - z[:, 1], takes="array"), rows[:2], method="exact-shapley", target=pel.Output(), baseline=Samples(rows))
+    same = pel.explain(wrap(lambda z: 3 * z[:, 0] - z[:, 1], takes="array"), rows[:2], method="exact-shapley", target=pel.Output(), baseline=Samples(torch.from_numpy(rows)), evidence="none")
+    assert torch.equal(e.values, same.values)
+    assert e.evidence.readings

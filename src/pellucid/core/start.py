@@ -2,6 +2,7 @@
 
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional as F
@@ -20,7 +21,7 @@ class Samples:
     """Many baselines: a method is run against each and averaged (expected gradients, with IG)."""
 
     def __init__(self, x: Any) -> None:
-        self.parts = tuple(leaves(x))
+        self.parts = tuple(torch.from_numpy(v) if isinstance(v, np.ndarray) and v.dtype.kind in "fiub" else v for v in leaves(x))
         self.n = len(self.parts[0])
 
     def __repr__(self) -> str:

@@ -82,5 +82,5 @@ class Pool:
         x = self._x
         if self.grid.kind != PICTURE:
             many = isinstance(self.q.baseline, Samples)
-            return self.q.baseline.parts[0].mean(0, keepdim=True).to(x).expand_as(x) if many else leaves(self.q.start)[0].expand_as(x)
+            return self.q.baseline.parts[0].to(x).mean(0, keepdim=True).expand_as(x) if many else leaves(self.q.start)[0].expand_as(x)
         return blur(x) if fill == "blur" else x.mean((2, 3), keepdim=True).expand_as(x)
