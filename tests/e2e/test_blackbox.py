@@ -322,3 +322,18 @@ def test_an_endpoint_from_the_command_line(capsys: pytest.CaptureFixture[str], h
     finally:
         server.shutdown()
         server.server_close()
+
+
+def test_a_row_and_an_onnx_file(capsys: pytest.CaptureFixture[str], home: Path) -> None:
+    onnx = pytest.importorskip("onnx")
+    pytest.importorskip("onnxruntime")
+    h, kind = onnx.helper, onnx.TensorProto.FLOAT
+    weights = np.arange(10, dtype=np.float32)[:, None] - 4
+    x, y = (h.make_tensor_value_info(k, kind, ["n", n]) for k, n in (("x", 10), ("y", 1)))
+    graph = h.make_graph([h.make_node("MatMul", ["x", "w"], ["y"])], "g", [x], [y], [onnx.numpy_helper.from_array(weights, "w")])
+    onnx.save(h.make_model(graph, opset_imports=[h.make_opsetid("", 17)], ir_version=9), home / "linear.onnx")
+    _, e = inside(capsys, home, "diabetes.csv", "--row", "7", "--drop", "answer", "--model", "linear.onnx", "--method", "feature-ablation", "--background", "train.csv", "--evidence", "none")
+    data = load_diabetes().data
+    np.testing.assert_allclose(e.values[0], (data[7] - data[:30].mean(0)) * weights[:, 0], atol=1e-5)
+    torch.testing.assert_close(repeated(home, e).values, e.values)
+    assert "There is no model file" in refused(capsys, home, "diabetes.csv", "--row", "7", "--model", "none.onnx")

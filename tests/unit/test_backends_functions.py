@@ -1,6 +1,7 @@
 """Black boxes: any callable and any estimator, whatever it takes and however it answers."""
 
 import warnings
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -30,6 +31,14 @@ WANT = X @ W
 def answers(f, x=X, target=1, **settings):
     """What a question about the wrapped function reads."""
     return ask(wrap(f, **settings), x, target).target_values()
+
+
+class Tired(Exception):
+    """An error of a library's own."""
+
+
+def tired():
+    raise Tired("I have had enough")
 
 
 @pytest.mark.parametrize(
@@ -108,6 +117,9 @@ def test_whole_numbers_are_mixed_with_what_is_absent():
         (lambda x: (x @ W, x), "gave a tuple with 2"),
         (lambda x: np.array([object()] * 4), "needs to give numbers"),
         (lambda x: 1 / 0, "raised ZeroDivisionError"),
+        (lambda x: Path("no such file").read_text(), "raised FileNotFoundError"),
+        (lambda x: tired(), "raised Tired on inputs of shape .*: I have had enough"),
+        (lambda x: [{"label": "cat", "score": 0.9}] * 4, "likeliest label alone"),
     ],
 )
 def test_answers_that_cannot_be_read_get_one_sentence(f, sentence):
@@ -269,6 +281,15 @@ def test_cells_are_named_by_column_and_content(people):
     pipeline, table = people
     e = Occlusion()(ask(wrap(pipeline), table.iloc[[3]], baseline=table.iloc[:1]))
     assert e.names["column"][:2] == [f"age = {table.age[3]}", f"city = {table.city[3]}"]
+
+
+def test_other_cells_are_other_inputs(people):
+    """The record tells two rows apart, though both are asked about as rows of ones."""
+    pipeline, table = people
+    hashes = {Occlusion()(ask(wrap(pipeline), table.iloc[[i]], baseline=table.iloc[:1])).provenance["input_hash"] for i in (3, 4, 3)}
+    assert len(hashes) == 2
+    e = pel.explain(wrap(pipeline), table.iloc[[3]], baseline=table.iloc[:1], method="feature-ablation", evidence="none")
+    assert any("replaced by the background row's cells" in n for n in e.provenance["notes"])
 
 
 def test_types_of_columns_are_kept(people):

@@ -172,7 +172,11 @@ def test_auto_says_why():
     assert e.method in ("integrated-gradients", "occlusion")
     assert e.provenance["notes"]
     f = explain(wrap(lambda x: x * 2), X, target=1, evidence="none")
-    assert f.method == "occlusion"
+    assert f.method == "shapley"
+    assert "auto: shapley, since the model gives values only" in f.provenance["notes"][0]
+    g = explain(made(Reused), X, target=1, evidence="none", budget=100)
+    assert g.method == "shapley"
+    assert "the parameters are those of a game" in g.provenance["notes"][0]
 
 
 def test_progress_of_explain():

@@ -50,6 +50,8 @@ class Answers:
         if isinstance(out, Mapping):
             return self._by_label(out)
         rows = out if isinstance(out, (list, tuple)) else None
+        if rows and all(isinstance(r, Mapping) and set(r) == {"label", "score"} for r in rows):
+            raise ModelError(f"{self.name} gives the likeliest label alone; its score says nothing where another label takes over. Ask it for all labels (a pipeline: top_k=None).")
         if rows and all(isinstance(r, Mapping) or _scored(r) for r in rows):
             return self._by_row(rows)
         if rows and all(isinstance(r, Tensor) for r in rows):

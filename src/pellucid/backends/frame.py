@@ -27,6 +27,7 @@ def posed(model: "FunctionModel", frame: Any, baseline: Any) -> "tuple[FunctionM
     twin = model.twin(mix, takes="tensor", columns=[str(c) for c in wanted], parts=_cells(own))
     behind = f"; the evidence hides cells behind those of background row {mix.middle}" if len(other) > 1 else ""
     twin.notes.append(f"a table's row is mixed of its own cells and those of a background row, and no cell is invented{behind}")
+    twin.absent = "the background row's cells" if len(other) == 1 else "the cells of a background row"
     x = {"present": torch.ones(len(own), len(wanted), dtype=torch.float64), "row": torch.arange(len(own))}
     absent = -torch.arange(len(other), dtype=torch.float64)[:, None].expand(-1, len(wanted))
     return twin, x, Samples(absent) if len(other) > 1 else 0

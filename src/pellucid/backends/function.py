@@ -2,6 +2,7 @@
 
 import contextlib
 from collections.abc import Iterator, Mapping, Sequence
+from types import TracebackType
 from typing import Any
 
 import numpy as np
@@ -9,8 +10,8 @@ import torch
 from torch import Tensor
 
 from ..core.card import Needs
-from ..core.errors import UsageError
-from ..core.model import Function, Model, Runner
+from ..core.errors import PellucidError, UsageError
+from ..core.model import STRANGERS, Function, Model, Runner, stranger
 from ..core.planner import Planner
 from ..core.tree import Tree, has_rows, leaves, map_leaves, rows_of
 from ..modalities.image import ImagePreprocess
@@ -36,6 +37,20 @@ class _Bare:
 
     def lay(self, channels_last: bool, named: Sequence[str] = ()) -> None:
         """A function has no weights to lay."""
+
+
+class _Theirs:
+    """Whatever a function raises is told in one sentence: a library's own errors, a lost connection, a file that is gone."""
+
+    def __init__(self, name: str, given: Tree) -> None:
+        self.name, self.given = name, given
+
+    def __enter__(self) -> None:
+        """Nothing is prepared."""
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        if isinstance(error, Exception) and not isinstance(error, (PellucidError, MemoryError, *STRANGERS)):
+            raise stranger(self.name, self.given, error) from error
 
 
 class FunctionModel(Model):
@@ -78,7 +93,9 @@ class FunctionModel(Model):
     def _answered(self, *args: Any, **kwargs: Any) -> Any:
         n = rows_of((args, kwargs)) or 0
         like = tuple(tuple(t.shape[1:]) for t in leaves((args, kwargs)) if has_rows(t))
-        return self.answers(self.call(args, kwargs), n, like)
+        with _Theirs(self.name, (args, kwargs)):
+            out = self.call(args, kwargs)
+        return self.answers(out, n, like)
 
     def call(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
         """What the function says of a batch of tensors, which become what it takes."""

@@ -80,9 +80,14 @@ def provenance(q: Question, found: "Values") -> dict[str, Any]:
     notes = [n for n in (q.chosen, *q.model.notes, *found.notes, *q.engine.notes) if n]
     return {
         "pellucid": __version__, "torch": torch.__version__, "python": platform.python_version(), "device": str(q.model.device), "threads": torch.get_num_threads(),
-        "model": q.model.name, "spec": q.model.spec, "model_hash": q.model.digest(), "input_hash": input_hash(q.x), "notes": list(dict.fromkeys(notes)),
+        "model": q.model.name, "spec": q.model.spec, "model_hash": q.model.digest(), "input_hash": input_hash((q.x, _parts(q))), "notes": list(dict.fromkeys(notes)),
         "created": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
     }
+
+
+def _parts(q: Question) -> tuple[Tensor, ...]:
+    """What rows of presence are about, as bytes: their ones are the same for every text and table."""
+    return (torch.tensor(list(repr(q.model.features(q.x)).encode()), dtype=torch.uint8),) if q.model.absent else ()
 
 
 def input_hash(x: Any) -> str:
