@@ -54,12 +54,13 @@ def table(kind: str, window: int, rounds: int, captum: bool) -> None:
     if captum:
         roads["captum"] = lambda: theirs(net, x, window)
     inside, plain = ours("auto"), ours("never")  # this warms both
-    apart = float((inside.values - plain.values).abs().max() / plain.values.abs().max())
+    apart = float((inside.values - plain.values).abs().max() / plain.total.abs().max())
     seen: dict[str, list[tuple[float, float]]] = {name: [] for name in roads}
     for _ in range(rounds):
         for name, run in roads.items():
             seen[name].append(took(run))
-    print(f"{kind} window {window}, {inside.cost.forward_rows} rows ({plain.cost.forward_rows} plain), maps {apart:.1e} apart; {[n for n in inside.provenance['notes'] if 'window' in n]}")
+    said = [n for n in inside.provenance["notes"] if "window" in n]
+    print(f"{kind} window {window}, {inside.cost.forward_rows} rows ({plain.cost.forward_rows} plain), maps {apart:.1e} of the answer apart; {said}")
     for name in list(roads)[1:]:
         clock, busy = (statistics.median(b[k] / a[k] for a, b in zip(seen["auto"], seen[name], strict=True)) for k in (0, 1))
         mine, other = (statistics.median(t[0] for t in seen[n]) for n in ("auto", name))

@@ -173,15 +173,14 @@ def told(e):
 
 @pytest.mark.filterwarnings("ignore:Using padding='same' with even kernel lengths")
 @pytest.mark.parametrize("kind", NETS)
-@pytest.mark.parametrize(("window", "stride"), [("auto", "auto"), (3, 2), (5, 5)])
-def test_both_roads_agree(kind, window, stride):
+@pytest.mark.parametrize(("window", "stride", "batch_size"), [(3, 2, None), (5, 5, 5)])
+def test_both_roads_agree(kind, window, stride, batch_size):
     make, shape = NETS[kind]
     net, x = make().double(), torch.randn(2, *shape, dtype=torch.float64)
-    for batch_size in (None, 5):
-        inside, plain = two_roads(net, x, window=window, stride=stride, batch_size=batch_size)
-        assert torch.allclose(inside.values, plain.values, rtol=0, atol=1e-11 * float(plain.total.abs().max()))
-        assert (SOLE in told(inside)) == (kind not in WHOLE)
-        assert ("whole network" in told(inside)) == (kind in WHOLE)
+    inside, plain = two_roads(net, x, window=window, stride=stride, batch_size=batch_size)
+    assert torch.allclose(inside.values, plain.values, rtol=0, atol=1e-11 * float(plain.total.abs().max()))
+    assert (SOLE in told(inside)) == (kind not in WHOLE)
+    assert ("whole network" in told(inside)) == (kind in WHOLE)
 
 
 @pytest.mark.parametrize("kind", ["vgg", "residual"])
@@ -265,7 +264,7 @@ def test_the_model_is_left_as_it_was():
     assert torch.equal(x, kept)
 
 
-@pytest.mark.parametrize("seed", range(30))
+@pytest.mark.parametrize("seed", range(20))
 def test_reach_is_what_a_change_reaches(seed):
     """Against what really changes when numbers inside the window do."""
     g = np.random.default_rng(seed)

@@ -29,13 +29,16 @@ if TYPE_CHECKING:
 
 FEWEST = 32
 """Windows below which nothing is tried: knowing the row, and the check, cost about four rows."""
-GAIN = 1.25
-"""How much cheaper it has to be by reckoning."""
+GAIN = 1.6
+"""How much cheaper it has to be by reckoning, which leaves out what a busy machine adds to many small operations."""
+SLIGHT = 1e-3
+"""Seconds a row, by the most its convolutions can come to, below which nothing is tried."""
 PRODUCT, MOVE, CALL = 3e-11, 1e-9, 2e-5
 """Seconds that a product, a value that is moved, and an operation on one row's part take, on one core."""
 EXACT = {torch.float32: 2e-5, torch.float64: 1e-11}
 """How far from the whole forward an answer may be, of the largest output."""
 
+SLOWER = "it would not be faster"
 _PLAIN = frozenset(("size", "dim", "ndimension", "numel", "nelement", "shape", "ndim", "dtype", "layout", "requires_grad", "is_floating_point", "__len__"))
 
 
@@ -285,15 +288,17 @@ class Windows:
             out = mode.real(out)
         return self.engine._readable(out, len(rows))
 
-    def check(self) -> None:
-        """A few windows by both roads."""
+    def check(self, gain: float) -> None:
+        """A few windows by both roads, once it is reckoned that this one is `gain` times cheaper."""
         n = self.points.n
         samples = torch.tensor(sorted({n // 2, n - 1}))
         got = self.outputs(0, samples)
+        if self.gain < gain:
+            raise Unfit(SLOWER)
         rows = torch.zeros(len(samples), dtype=torch.long)
         want = self.engine._forward(Step(len(samples)), tuple(leaves(self.points.make(samples, rows))), rows)
         size = float(want.abs().max()) if want.numel() else 0.0
-        if not torch.allclose(got, want, rtol=0, atol=EXACT[want.dtype] * size + 1e-30, equal_nan=True):
+        if want.dtype not in EXACT or not torch.allclose(got, want, rtol=0, atol=EXACT[want.dtype] * size + 1e-30, equal_nan=True):
             raise Unfit("the two roads differ")
 
 
@@ -309,15 +314,13 @@ def values_inside(q: "Question", points: Points, edges: Tensor, when: str) -> Te
         windows = Windows(engine, points, edges)
         try:
             with engine._care(), torch.inference_mode():
-                windows.check()
+                windows.check(GAIN if when == "auto" else 0.0)
         except (Unfit, ModelError, MemoryError, RuntimeError) as e:
             if not isinstance(e, (Unfit, ModelError)) and not scarce(e):
                 raise
             why = str(e)
         else:
-            if when == "always" or windows.gain >= GAIN:
-                return _swept(engine, windows)
-            why = "it would not be faster"
+            return _swept(engine, windows)
     if when == "always" or why == "the two roads differ":
         engine.notes.append(f"every window ran through the whole network: {why}")
     return q.value(points)
@@ -331,9 +334,15 @@ def _hindrance(q: "Question", points: Points, when: str) -> str | None:
     x = leaves(q.x)[engine.slots[0]]
     if x.ndim < 3 or x.dtype not in EXACT or q.model.training:
         return "the incremental road needs positions, single or double precision, and a network in evaluation mode"
-    if when == "auto" and (points.n < FEWEST or x.device.type != "cpu"):
-        return "it would not be faster"
+    if when == "auto" and (points.n < FEWEST or x.device.type != "cpu" or _most(engine, x) < SLIGHT):
+        return SLOWER
     return None
+
+
+def _most(engine: "Engine", x: Tensor) -> float:
+    """Seconds a row, were every weight of a convolution used at every position of the input."""
+    weights = sum(p.numel() for m in engine._runner().names.values() for p in m._parameters.values() if p is not None and p.ndim > 2)
+    return PRODUCT * weights * x[0, 0].numel()
 
 
 def _swept(engine: "Engine", windows: Windows) -> Tensor:
