@@ -124,7 +124,7 @@ def superpixels(n: int) -> Worth:
     base = blur(x)
     with torch.inference_mode():
         target = int(net(x).argmax())
-    labels = _grid(n, tuple(x.shape[2:]))
+    labels = _grid(n, x.shape[2], x.shape[3])
 
     def worth(z: Tensor) -> Tensor:
         with torch.inference_mode():
@@ -134,10 +134,10 @@ def superpixels(n: int) -> Worth:
     return worth
 
 
-def _grid(n: int, shape: tuple[int, int]) -> Tensor:
+def _grid(n: int, high: int, wide: int) -> Tensor:
     """Labels of n nearly square cells."""
     down = max(d for d in range(1, math.isqrt(n) + 1) if n % d == 0)
-    rows, columns = torch.arange(shape[0]) * down // shape[0], torch.arange(shape[1]) * (n // down) // shape[1]
+    rows, columns = torch.arange(high) * down // high, torch.arange(wide) * (n // down) // wide
     return rows[:, None] * (n // down) + columns
 
 
@@ -266,7 +266,7 @@ def errors(game: Played, budgets: list[int], seeds: int, estimators: dict[str, E
                 for seed in range(seeds):
                     with warnings.catch_warnings():
                         warnings.simplefilter("ignore")
-                        off.append(np.linalg.norm(run(worth, game.players, budget, seed) - exact) / np.linalg.norm(exact))
+                        off.append(float(np.linalg.norm(run(worth, game.players, budget, seed) - exact) / np.linalg.norm(exact)))
             medians[name].append(statistics.median(off))
         known = [m for n, m in medians.items() if n.startswith("shap Kernel")]
         best = [min(m[i] for m in known) for i in range(len(budgets))] if known else None
@@ -306,8 +306,12 @@ def speed(rounds: int) -> None:
         "captum KernelShap": lambda: KernelShap(net).attribute(x, target=0, n_samples=budget),
         "captum Lime": lambda: Lime(net).attribute(x, target=0, n_samples=budget),
     }
-    for name, more in (("kernel-shap", {}), ("leverage-shap", {}), ("odd-gp", {}), ("shapley", {"tol": 0}), ("lime", {})):
-        runs[name] = lambda name=name, more=more: pel.explain(model, x, target=0, method=name, evidence="none", budget=budget, **more)
+
+    def run_of(name: str, more: dict[str, Any]) -> Callable[[], object]:
+        return lambda: pel.explain(model, x, target=0, method=name, evidence="none", budget=budget, **more)
+
+    for name in ("kernel-shap", "leverage-shap", "odd-gp", "shapley", "lime"):
+        runs[name] = run_of(name, {"tol": 0} if name == "shapley" else {})
     print(f"\nEvaluations a second, {budget:,} coalitions of 12 columns of a small network, median of {rounds} rounds")
     took: dict[str, list[float]] = {}
     for turn in range(rounds + 1):

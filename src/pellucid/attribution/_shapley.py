@@ -4,7 +4,6 @@ import math
 from dataclasses import dataclass
 
 import torch
-from scipy import special
 from torch import Tensor
 
 from ._coalitions import Pairs
@@ -96,4 +95,6 @@ def mean_of(draws: Tensor) -> Estimate:
 
 def widened(error: Tensor, freedom: int) -> Tensor:
     """Errors from few draws, widened as Student's t says, so that 95 % of values lie within 1.96 of them all the same."""
+    from scipy import special  # waited for only where something is sampled
+
     return error * float(special.stdtrit(freedom, 0.975)) / NORMAL
