@@ -141,6 +141,11 @@ def test_interactions_are_refused(shap: Any) -> None:
         pel.from_shap(shap(np.ones((2, 3, 3)), base_values=np.array([0.1, 0.2]), data=np.ones((2, 3))), output=0)
 
 
+def test_values_that_are_no_numbers_are_refused(shap: Any) -> None:
+    with pytest.raises(UsageError, match="finite"):
+        pel.from_shap(shap(np.array([[1.0, np.nan]]), base_values=np.zeros(1), data=np.ones((1, 2))))
+
+
 def test_an_output_where_there_is_one_is_refused(shap: Any) -> None:
     with pytest.raises(UsageError, match="explains one"):
         pel.from_shap(shap(np.ones((2, 3)), base_values=np.zeros(2), data=np.ones((2, 3))), output=0)

@@ -23,9 +23,10 @@ from pellucid.views.network import Network
 from pellucid.views.overlay import Overlay
 from pellucid.views.page import page
 from pellucid.views.parts import cell, parts
+from pellucid.views.scene import LOWERS, RAISES
 from pellucid.views.terminal import render
 from pellucid.views.tint import Tint, piece
-from pellucid.views.waterfall import Waterfall
+from pellucid.views.waterfall import Waterfall, arrow
 from unit.explanations import NASTY, explanation, photo
 
 NAMES = ("age", f"sex {NASTY}", "bmi $x$", "bp")
@@ -197,6 +198,9 @@ def test_arrows_point_the_way_they_push() -> None:
     shapes = re.findall(r'class="fill" d="M([\d.]+) [\d.]+L([\d.]+) [\d.]+L([\d.]+) ', Waterfall.of(table()).html())
     ways = [np.sign(float(tip) - float(start)) for start, _, tip in shapes]
     assert ways == [1, -1, 1, 1]
+    assert [x for x, _ in arrow(0, 10, 0, 2, 1)] == [0, 9, 10, 9, 0]
+    assert [x for x, _ in arrow(10, 0, 0, 2, 1)] == [10, 1, 0, 1, 10]
+    assert [x for x, _ in arrow(5, 5.5, 0, 2, 1)] == [5, 5, 5.5, 5, 5]
 
 
 def test_forces_go_up_from_the_base_and_back_to_the_answer() -> None:
@@ -217,7 +221,8 @@ def test_ties_tell_their_sign_by_dashes_and_their_size_by_width() -> None:
     widths = {tone: float(w) for tone, w in re.findall(r'class="tie (\w+)" stroke-width="([\d.]+)"', text)}
     assert widths["lowers"] > widths["raises"]
     ax = drawn(table(pairs=True), "network")
-    assert {line.get_linestyle() for line in ax.lines} == {"-", "--"}
+    dashed = {line.get_color(): line.get_linestyle() for line in ax.lines}
+    assert dashed == {RAISES: "-", LOWERS: "--"}
 
 
 def test_regions_have_their_values_colours_outlines_and_marks() -> None:
@@ -344,3 +349,25 @@ def test_others_together_are_a_number_and_no_bar() -> None:
     assert bar.shown[-1].value == pytest.approx(2.8)
     assert bar.reach() == (0, pytest.approx(0.1))
     assert bar.html().count("<rect") == len(bar.shown) - 1
+
+
+@pytest.mark.parametrize("n", [1, 2])
+@pytest.mark.parametrize("axis", ["column", "word"])
+def test_nothing_at_all_and_unknown_errors_are_shown_too(n: int, axis: str) -> None:
+    values = torch.zeros(1, n).double()
+    players = Players((tuple(f"p{i}" for i in range(n)),), values, torch.full((1, n), float("nan")).double(), torch.zeros(1, n, n).double())
+    e = explanation(values, players=players, axes=("row", axis), base=torch.ones(1), total=torch.ones(1), point=torch.ones(1, n))
+    assert not any(re.search(r"\bnan\b", s.html()) for s in scenes(e))
+    assert "Base" in Waterfall.of(e).html()
+    for kind in ("auto", "bar", "waterfall", "force"):
+        assert e.plot(kind=kind).axes
+    out = io.StringIO()
+    Console(file=out, width=100).print(render(e))
+    assert "nan" not in out.getvalue()
+
+
+def test_rows_with_fewer_players_are_shown_with_their_own() -> None:
+    values = torch.tensor([[1.0, 2.0, 3.0], [1.0, -2.0, 0.0]]).double()
+    e = explanation(values, players=Players((("a", "b", "c"), ("d", "e")), values, values.abs()), axes=("row", "word"), base=torch.zeros(2), total=values.sum(1))
+    assert [p.name for p in scenes(e, 1)[1].shown] == ["e", "d"]
+    assert NASTY not in page([e])

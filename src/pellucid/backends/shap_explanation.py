@@ -67,6 +67,8 @@ def from_shap(found: Any, output: int | str | None = None) -> Explanation:
     """
     values, base = _one_output(found, output)
     rows = _rows(values, base)
+    if not all(np.isfinite(r).all() for r in rows):
+        raise UsageError("from_shap needs finite values; these hold NaN or infinity.")
     base = np.broadcast_to(np.asarray(np.nan if base is None else base, dtype=np.float64).reshape(-1), (len(rows),)).copy()
     target = _target(found, output)
     total = base + np.array([np.asarray(r, dtype=np.float64).sum() for r in rows])

@@ -120,5 +120,5 @@ class Force:
 
 def _inside(x: float, text: str, width: int) -> float:
     """Where the middle of a text goes, so that none of it leaves the drawing."""
-    half = 3.9 * len(text)
+    half = 4.4 * len(text)
     return min(max(x, half), width - half)

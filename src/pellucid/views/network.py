@@ -69,7 +69,7 @@ class Network:
         return np.nan_to_num(np.array(self.parts.pairs))
 
     def html(self, side: int = 512) -> str:
-        drawn = [{"size": size, **self._laid_out(width, height, radius, letters)} for size, width, height, radius, letters in (("wide", 640, 380, 140, 22), ("narrow", 350, 350, 92, 11))]
+        drawn = [{"size": size, **self._laid_out(width, height, radius, letters)} for size, width, height, radius, letters in (("wide", 640, 380, 140, 22), ("narrow", 350, 310, 92, 10))]
         listed = [{"a": self.parts.names[t.a], "b": self.parts.names[t.b], "value": signed_number(t.value), "tone": tone(t.value)} for t in self.ties()[:LISTED]]
         return rendered("network", drawings=drawn, listed=listed, target=self.parts.target, left_out=self.left_out())
 
@@ -84,7 +84,7 @@ class Network:
         ties = []
         for t in reversed(self.ties()):
             bend = _bent(at[t.a], at[t.b], (width / 2, height / 2))
-            ties.append({"path": f"M{_two(at[t.a])}Q{_two(bend)} {_two(at[t.b])}", "tone": tone(t.value), "width": f"{0.8 + 7 * abs(t.value) / most[1]:.1f}"})
+            ties.append({"path": f"M{_two(at[t.a])}Q{_two(bend)} {_two(at[t.b])}", "tone": tone(t.value), "width": f"{0.8 + width / 90 * abs(t.value) / most[1]:.1f}"})
         nodes = []
         for i, (x, y) in zip(own, circle(len(own)), strict=True):
             v = float(self.parts.values[i])

@@ -64,7 +64,8 @@ class Parts:
 
     def part(self, i: int) -> Part:
         """One part."""
-        return Part(self.names[i], float(self.values[i]), None if self.error is None else float(self.error[i]), i, self.held[i] if self.held else "")
+        known = self.error is not None and bool(np.isfinite(self.error[i]))
+        return Part(self.names[i], float(self.values[i]), float(self.error[i]) if known and self.error is not None else None, i, self.held[i] if self.held else "")
 
     def order(self) -> list[int]:
         """The parts' places, the weightiest first."""
