@@ -317,6 +317,29 @@ def test_what_is_seen_suggests_what_is_not():
     assert (guess[0, 0, 4:12, 4:6] < guess[0, 0, 4:12, 10:12]).all()
 
 
+def test_infilling_over_the_players_of_a_masker():
+    """Superpixels as labels: the one that holds the patch, priced by its area."""
+    labels = torch.arange(16)[:, None] // 4 * 4 + torch.arange(16) // 4
+    e = CounterfactualInfilling(over=labels)(patch_question())
+    pieces = e.heat().unflatten(1, (4, 4)).unflatten(3, (4, 4))
+    assert pieces.std((2, 4)).max() < 1e-9
+    assert (pieces.mean((2, 4))[:, 2, 1] > 0.9).all()
+    assert (pieces.mean((2, 4)).flatten(1).sum(1) < 1.2).all()
+    with pytest.raises(UsageError, match="parts them"):
+        CounterfactualInfilling(over="columns")(ask(wrap(made(Steps)), normal(2, 3, 4), Output()))
+
+
+class Steps(nn.Module):
+    """A sequence to one number."""
+
+    def __init__(self):
+        super().__init__()
+        self.out = nn.Linear(4, 1)
+
+    def forward(self, x):
+        return self.out(x).sum(1)
+
+
 def test_columns_cannot_be_inpainted():
     with pytest.raises(NotApplicable, match=r"pictures.*Use infill"):
         CounterfactualInfilling(infill="inpaint")(columns_question([1.0, 2.0]))

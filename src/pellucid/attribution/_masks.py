@@ -5,12 +5,13 @@ import functools
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from ..core.errors import NotApplicable
+from ..core.errors import NotApplicable, UsageError
 from ..core.places import Place
 from ..core.points import Points
 from ..core.question import Question
@@ -18,6 +19,7 @@ from ..core.rows import row_seed
 from ..core.start import blur
 from ..core.target import Target
 from ..core.tree import Tree, leaves
+from ..modalities.maskers import masker_of
 from ._path import wide
 
 Masks = list[Tensor]
@@ -245,6 +247,10 @@ class Coarse:
         """The masks that the cells make."""
         return [(_enlarged(m, s.space) if s.picture else m).to(self.veil.dtype) for m, s in zip(self.split(flat), self.sheets, strict=True)]
 
+    def area(self, flat: Tensor) -> Tensor:
+        """(K, B) the share of the positions that the cells hold."""
+        return flat.mean(2)
+
     def roughness(self, flat: Tensor, power: float) -> Tensor:
         """The sum over masks of the mean |difference| ** power of neighbouring cells in pictures."""
         total = flat.new_zeros(())
@@ -253,6 +259,35 @@ class Coarse:
                 steps = (m.diff(dim=2), m.diff(dim=3))
                 total = total + sum(d.abs().pow(power).sum() for d in steps) / math.prod(m.shape[2:])
         return total
+
+
+class Pieces(Coarse):
+    """Masks with a number for each player of a masker: superpixels, cells of a grid, groups of columns."""
+
+    def __init__(self, veil: Veil, masker: Any) -> None:
+        board = masker_of(masker, veil.q).board(veil.q)
+        labels, (sheet, *more) = board.labels, veil.sheets
+        if labels is None or more:
+            raise UsageError(f"A mask over a masker's players needs one explained tensor; the point holds {len(veil.sheets)}. Use over='cells'.")
+        own = labels if sheet.channel is None else labels.select(1 + sheet.channel, 0)
+        if not torch.equal(sheet.over(own).expand_as(labels), labels):
+            raise UsageError("A mask has one number a position, over all its channels; this masker parts them. Use a masker of positions or superpixels.")
+        self.veil, self.sheets, self.n = veil, veil.sheets, board.players
+        self.labels = own.flatten(1).to(veil.parts[0].device)
+        counts = torch.zeros(veil.q.size, self.n, dtype=torch.float64, device=self.labels.device)
+        counts.scatter_add_(1, self.labels.clamp(min=0), (self.labels >= 0).double())
+        self.share = counts / counts.sum(1, keepdim=True).clamp(min=1)
+
+    def grown(self, flat: Tensor) -> Masks:
+        there = torch.cat([flat, torch.ones_like(flat[..., :1])], 2)  # what belongs to no player is always shown
+        index = torch.where(self.labels < 0, self.n, self.labels).expand(len(flat), -1, -1)
+        return [there.gather(2, index).reshape(*flat.shape[:2], *self.sheets[0].space).to(self.veil.dtype)]
+
+    def area(self, flat: Tensor) -> Tensor:
+        return (flat * self.share).sum(2)
+
+    def roughness(self, flat: Tensor, power: float) -> Tensor:
+        return flat.new_zeros(())
 
 
 def _enlarged(m: Tensor, space: tuple[int, ...]) -> Tensor:

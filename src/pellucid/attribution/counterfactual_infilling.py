@@ -1,6 +1,7 @@
 """Counterfactual infilling (FIDO): which parts, kept or replaced by what might have been there, decide the answer?"""
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -9,7 +10,7 @@ from ..core.agreement import agreement
 from ..core.card import Card, Needs, Promise, param
 from ..core.procedure import Method, Values
 from ..core.question import Question
-from ._masks import Coarse, Inpainted, Veil, descended, drawn
+from ._masks import Coarse, Inpainted, Pieces, Veil, descended, drawn
 
 CERTAIN = 6.0
 """Log-odds beyond which no part is driven: a chance of one in 400."""
@@ -21,7 +22,7 @@ START = 2.0
 class CounterfactualInfilling(Method):
     """Which smallest part, kept while all else is filled in, suffices for the answer, or filled in destroys it?
 
-    How: every cell of a grid is kept with a chance of its own, learnt by Adam over masks drawn from them (the concrete relaxation of Bernoulli
+    How: every cell of a grid, or every player of a masker (`over="slic:50"`), is kept with a chance of its own, learnt by Adam over masks drawn from them (the concrete relaxation of Bernoulli
     numbers at `temperature`). "sufficient" (SSR) raises the mean F of the draws at the price of size * mean chance of being kept, "destroying" (SDR) lowers it
     at the price of size * mean chance of being filled in; smoothness * mean |difference of neighbours| ** 2 is added. F is the answer as a share of what lies between
     point and baseline, and counts no further than those two. `infill="baseline"` fills in what the question says nothing looks like: 0, "mean",
@@ -42,24 +43,26 @@ class CounterfactualInfilling(Method):
     size: float = param(0.5, "price of keeping (filling in) everything, in units of the answer", ge=0, le=1e6)
     smoothness: float = param(1.0, "price of a rough map, in the same units", ge=0, le=1e6)
     cells: int = param(14, "most cells a side of a picture's mask", ge=1, le=4096)
+    over: Any = param("cells", 'what has a chance of its own: the cells of a grid, or the players of a masker ("slic:50", "grid:8", labels)')
     temperature: float = param(0.1, "how far from 0 and 1 the drawn masks are", ge=0.001, le=100)
     rate: float = param(0.2, "step size of Adam, in log-odds", ge=1e-6, le=10)
 
     def attribute(self, q: Question) -> Values:
         with torch.inference_mode(False):
             veil = Veil(q, Inpainted(q) if self.infill == "inpaint" else None)
-            coarse, keep = Coarse(veil, self.cells), self.region == "sufficient"
+            coarse = Coarse(veil, self.cells) if self.over == "cells" else Pieces(veil, self.over)
+            keep = self.region == "sufficient"
             sought = veil.bounded(high=1) if keep else veil.bounded(low=0)
 
             def loss(odds: Tensor, step: int) -> Tensor:
                 chance = odds.sigmoid()
-                price = self.size * (chance if keep else 1 - chance).mean(2).sum() + self.smoothness * coarse.roughness(chance, 2)
+                price = self.size * coarse.area(chance if keep else 1 - chance).sum() + self.smoothness * coarse.roughness(chance, 2)
                 moved = sought.moved(coarse.grown(self._drawn(q, odds, step))) / self.samples
                 return price - moved if keep else price + moved
 
             found = descended(coarse.blank(1, START), self.steps, self.rate, loss, -CERTAIN, CERTAIN)
             whole, half = (veil.values([m[0] if keep else 1 - m[0] for m in coarse.grown(f.sigmoid())]) for f in (found.final, found.half))
-            share = (found.final.sigmoid() if keep else 1 - found.final.sigmoid()).mean(2)[0]
+            share = coarse.area(found.final.sigmoid() if keep else 1 - found.final.sigmoid())[0]
             left = veil.kept(coarse.grown((found.final > 0).to(found.final)))[0]
             words = "kept" if keep else "filled in"
             note = f"{float(share.min()):.0%} to {float(share.max()):.0%} {words}: where more likely than not, {float(left.min()):.0%} to {float(left.max()):.0%} of the answer is left"
