@@ -35,7 +35,7 @@ def mask_network() -> str:
     return str(net.save(Path(tempfile.mkdtemp(prefix="pellucid")) / "mask.safetensors"))
 
 
-QUICK_OF |= {"sobol": {"budget": 320}}
+QUICK_OF |= {"sobol": {"budget": 320}, "maple": {"draws": 60, "trees": 10, "leaf": 4}}
 DRAWS_ROWS = ("permutation-importance",)
 """Methods that draw from a background alone: from a single baseline there is nothing to draw."""
 

@@ -84,7 +84,9 @@ def test_rise_of_a_picture_by_a_plain_loop():
     for i in range(3):
         m = torch.cat([masks.masks(0, torch.tensor([k]), torch.tensor([i])) for k in range(40)])
         assert m.shape == (40, 6, 6)
-        assert m.min() >= 0 and m.max() <= 1 and ((m > 0) & (m < 1)).any()
+        assert m.min() >= 0
+        assert m.max() <= 1
+        assert ((m > 0) & (m < 1)).any()
         torch.testing.assert_close(m[0::2] + m[1::2], torch.ones(20, 6, 6, dtype=torch.float64))
         with torch.no_grad():
             f = net(m[:, None] * s.x[i] + (1 - m[:, None]) * 0.2)[:, i]

@@ -49,6 +49,7 @@ from .leverage_shap import LeverageSHAP as LeverageSHAP
 from .lift_cam import LiftCAM as LiftCAM
 from .lime import LIME as LIME
 from .lrp import LRP as LRP
+from .maple import MAPLE as MAPLE
 from .masking_model import MaskingModel as MaskingModel
 from .meaningful_perturbation import MeaningfulPerturbation as MeaningfulPerturbation
 from .occlusion import Occlusion as Occlusion
