@@ -66,6 +66,7 @@ def test_answers_of_every_kind(out, rows):
     model = wrap(lambda x: out(x @ W))
     got = ask(model, X[:rows], 1).target_values()
     if model.labels:
+        assert model.labels == ["a", "b", "c"]
         got = ask(model, X[:rows], "b").target_values()
     np.testing.assert_allclose(got, WANT[:rows, 1], rtol=1e-12)
     assert abs(WANT[:, 1]).min() > 0.01
