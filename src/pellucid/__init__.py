@@ -17,7 +17,7 @@ _WHERE = {
     "Entropy": "core.target", "Neuron": "core.target", "Direction": "core.target", "Similarity": "core.target", "Target": "core.target",
     "PellucidError": "core.errors", "UsageError": "core.errors", "UnknownName": "core.errors", "ModelError": "core.errors", "NotApplicable": "core.errors",
     "CannotComplete": "core.errors", "Cancelled": "core.errors", "Progress": "core.progress", "Store": "run.store",
-    "from_shap": "backends.shap_explanation",
+    "from_shap": "backends.shap_explanation", "submodular_pick": "attribution._pick",
     "ImageMasker": "modalities.superpixels", "TableMasker": "modalities.table", "SeriesMasker": "modalities.series", "TextMasker": "modalities.text",
 }
 __all__ = ["__version__", *_WHERE]

@@ -1,6 +1,7 @@
 """Surrogates against closed forms over all coalitions, slow twins, and the numbers of the package lime."""
 
 import dataclasses
+import itertools
 import math
 
 import numpy as np
@@ -12,9 +13,10 @@ from games import KINDS, games
 from models import normal, subjects
 from pellucid.attribution import LIME, MAPLE
 from pellucid.attribution._local_linear import neighbours, stump_order
+from pellucid.attribution._pick import submodular_pick as pick
 from pellucid.attribution._surrogate import Draws, fit, size_chances
 from pellucid.backends import wrap
-from pellucid.core.errors import UsageError
+from pellucid.core.errors import NotApplicable, UsageError
 from pellucid.core.game import Game
 from pellucid.core.question import Samples, ask
 from pellucid.core.rows import row_seed
@@ -210,3 +212,33 @@ def test_maple_follows_the_side_of_a_kink():
 
 def model_values(rows):
     return (rows[:, 0].abs() * 3).numpy()
+
+
+# -- submodular pick ------------------------------------------------------------------------------------------------------
+
+
+def test_the_pick_is_greedy_and_no_worse_than_promised():
+    """The greedy pick covers at least 1 - 1/e of what the best rows could, which all subsets tell."""
+    e = LIME()(ask(wrap(subjects()["columns"].net()), normal(9, 5, seed=1), [0] * 9))
+    w = torch.rand(9, 5, generator=torch.Generator().manual_seed(2), dtype=torch.float64)
+    e = e.with_(players=dataclasses.replace(e.players, values=w))
+    picked = pick(e, n=3, features=2)
+    shown = [set(row.topk(2).indices.tolist()) for row in w]
+    matters = w.sum(0).sqrt()
+    covers = lambda rows: float(sum(matters[j] for j in set().union(*(shown[i] for i in rows))))  # noqa: E731
+    best = max(covers(rows) for rows in itertools.combinations(range(9), 3))
+    assert covers(picked) >= (1 - 1 / math.e) * best
+    assert picked[0] == max(range(9), key=lambda i: covers([i]))
+    table = torch.tensor([[0, 1, 1, 0, 0], [0, 1, 0, 0, 0], [1, 0, 0, 1, 0], [0, 1, 1, 0, 0]], dtype=torch.float64)
+    four = e.with_(players=dataclasses.replace(e.players, names=e.players.names[:4], values=table))
+    assert sorted(pick(four, n=2)) == [0, 2]
+    assert len(pick(four, n=4)) == 2
+
+
+def test_the_pick_says_what_it_cannot_do():
+    e = LIME()(ask(wrap(subjects()["columns"].net()), normal(2, 5, seed=1), [0, 0]))
+    with pytest.raises(UsageError, match="at least 1 for n"):
+        pick(e, n=0)
+    other = (e.players.names[0], tuple("abcde"))
+    with pytest.raises(NotApplicable, match="same players"):
+        pick(e.with_(players=dataclasses.replace(e.players, names=other)))

@@ -37,7 +37,7 @@ class HSIC(Method):
     )
     masker: Any = param("auto", "what the players are and what absent means: a name, groups, labels or a Masker")
     budget: int = param(1536, "coalitions that a row may ask about", ge=16, le=20_000, unit="coalitions")
-    tol: float = param(0.02, "error of a value at which a row stops early; 0: the whole budget is spent", ge=0)
+    tol: float = param(0.005, "error of a value at which a row stops early; 0: the whole budget is spent", ge=0)
 
     def attribute(self, q: Question) -> Values:
         return play(q, self.masker, self.estimate)

@@ -38,7 +38,7 @@ class Sobol(Method):
     )
     masker: Any = param("auto", "what the players are and what absent means: a name, groups, labels or a Masker")
     budget: int = param(4000, "inputs that a row may ask about; a point of the design takes two and one a player", ge=2, unit="inputs")
-    tol: float = param(0.02, "error of an index at which a row stops early; 0: the whole budget is spent", ge=0)
+    tol: float = param(0.01, "error of an index at which a row stops early; 0: the whole budget is spent", ge=0)
     order: str = param("total", "which index", choices=("total", "first"))
 
     def attribute(self, q: Question) -> Values:
