@@ -64,7 +64,7 @@ def test_rules_on_operations(workplace: Path) -> None:
     assert names["e"].values.abs().sum() > 0
 
 
-@pytest.mark.parametrize("name", ["choose-a-masker", "explain-any-callable"])
+@pytest.mark.parametrize("name", ["choose-a-masker", "explain-any-callable", "explain-with-perturbation"])
 def test_pages_that_print(workplace: Path, capsys: pytest.CaptureFixture[str], name: str) -> None:
     """The page prints what it says it prints."""
     page = read(f"docs/how-to/{name}.md")
