@@ -1,7 +1,7 @@
 """Layer-wise relevance propagation: what each operation does with the relevance of its output, as small functions.
 
 A rule for weights names a surrogate h of the operation, made of linear parts, and each input gets x * d/dx <h, R / h>. The parts
-are run when relevance flows back, once; the operation's own value and gradient serve wherever h contains them.
+are run when relevance flows back, once; the operation's own value and transpose serve wherever h contains them.
 
 Source: Bach, Binder, Montavon, Klauschen, Mueller, Samek 2015, doi:10.1371/journal.pone.0130140 (LRP-0, epsilon, alpha-beta);
 Montavon, Lapuschkin, Binder, Samek, Mueller 2017, arXiv:1512.02479 (z+, w-square, z-box); Lapuschkin et al. 2019,
@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from ..core._kept import by_row, in_blocks, safe, tiny
+from ..core._kept import all_finite, dot, in_blocks, in_rows, safe, small, tiny
 from ..core.errors import NotApplicable
 from ..core.rules import Call, Rule
 from ._attention import constant, first_order, shared
@@ -25,85 +25,123 @@ __all__ = ["alpha_beta", "box", "constant", "contrasted", "epsilon", "first_orde
 
 NOBODY = "nobody to give to"
 """What a ledger calls relevance that arrived where no input takes part."""
-Pulls = list[tuple[Tensor, Tensor]]
-"""Linear parts of an operation, and what flows back through each."""
 
 # ---------------------------------------------------------------- what a rule for weights is made of
 
 
 class Parts:
-    """A weighted operation while relevance flows back: its value, its relevance, and linear parts of it, told apart by sign."""
+    """A weighted operation while relevance flows back: its input, its value, its relevance, and linear parts of it, told apart by sign."""
 
     def __init__(self, c: Call, g: Tensor, bias: bool) -> None:
-        self.c, self.g, self.bias = c, g, bias
-        _, self.w, self.b = c.bound
-        self.leaf = c.given.detach().requires_grad_()
+        self.c, self.g, self.x = c, g, c.given
+        _, self.w, b = c.bound
+        self.b = b if bias else None
 
     @functools.cached_property
     def z(self) -> Tensor:
         """The operation's value; where biases are left out, without its bias."""
-        z = self.c.output()
-        return z if self.bias or self.b is None else z - self.c.lined(self.b)
-
-    @functools.cached_property
-    def whole(self) -> tuple[Tensor, bool]:
-        """The relevance of each row's output."""
-        z = self.c.output()
-        return by_row(safe(z) if self.c.mode.rules.zeros else z, self.g, self.c.mode.rows)
+        z, b = self.c.output(), self.c.bound[2]
+        return z if b is None or self.b is not None else z - self.c.lined(b)
 
     @functools.cached_property
     def mixed(self) -> bool:
         """Whether the input has negative numbers: after a ReLU it has none, and half of the work is spared."""
-        return bool(self.leaf.detach().amin() < 0)
+        return bool(self.x.amin() < 0)
 
-    def weights(self, sign: int) -> tuple[Tensor, Tensor | None]:
-        """The positive or the negative part of the weight and of the bias, made once for all chunks."""
-        part = (lambda t: t.clamp(min=0)) if sign > 0 else (lambda t: t.clamp(max=0))
-        known = self.c.mode.rules.memory
-        return known(f"part {sign}", [self.w], lambda: part(self.w)), None if self.b is None or not self.bias else part(self.b)
+    def weights(self, sign: int) -> Tensor:
+        """The positive or the negative part of the weight, made once for all chunks."""
+        made: Tensor = self.c.mode.rules.memory(f"part {sign}", [self.w], lambda: _part(self.w, sign))
+        return made
 
-    @torch.enable_grad()
     def signed(self, sign: int) -> Tensor:
         """The sum of all products x * w of that sign, and the bias where it has it."""
-        same, b = self.weights(sign)
+        same, b = self.weights(sign), None if self.b is None else _part(self.b, sign)
         if not self.mixed:
-            return self.c.op(self.leaf, same, b)
-        return self.c.op(self.leaf.clamp(min=0), same, b) + self.c.op(self.leaf.clamp(max=0), self.weights(-sign)[0], None)
+            return self.c.op(self.x, same, b)
+        return self.c.op(self.x.clamp(min=0), same, b).add_(self.c.op(self.x.clamp(max=0), self.weights(-sign), None))
 
-    def per(self, h: Tensor, part: float = 1.0) -> Tensor:
-        """A part of R / h; where h is nothing, nobody can take R: nothing is handed out, and that is entered by its name."""
-        h = h.detach()
-        (s,) = in_blocks(_share, self.c.output(), self.g, h)
+    def through(self, sign: int, s: Tensor) -> Tensor:
+        """What reaches the input when `s` flows back through the sum of that sign."""
+        if self.b is not None:
+            self.keeps(_part(self.b, sign), s)
+        given = self.c.pulled(s, self.weights(sign))
+        if not self.mixed:
+            return given
+        (both,) = in_blocks(_by_sign, self.x, given, self.c.pulled(s, self.weights(-sign)))
+        return both
+
+    def whole(self, s: Tensor) -> Tensor:
+        """What reaches the input when `s` flows back through the operation itself."""
+        if self.b is not None:
+            self.keeps(self.b, s)
+        return self.c.pulled(s)
+
+    def keeps(self, b: Tensor, s: Tensor) -> None:
+        """Enters what a bias takes of `s`."""
+        if self.c.mode.counts:
+            self.c.mode.ledger.constant(self.c.module, self.c.name, self.c.lined(b), s)
+
+    def shared(self, f: Callable[..., Tensor | None], *hs: Tensor, outs: int = 1, name: str = NOBODY) -> list[Tensor]:
+        """What `f(*outs, z, g, *hs)` fills; what it gives back goes nowhere, and is entered by that name."""
         mode = self.c.mode
+        made, lost, known = in_rows(f, mode.rows, self.c.output(), self.g, *hs, outs=outs)
+        if mode.counts and name:
+            mode.ledger.enter(self.c.module, name, lost, known)
+        return made
+
+    def per(self, h: Tensor) -> Tensor:
+        """R / h, for a rule whose loss is metered: what nobody can take is entered by that name instead of the operation's."""
+        mode = self.c.mode
+        (s,), lost, known = in_rows(_shared, mode.rows, self.c.output(), self.g, h.detach())
         if mode.counts:
-            (whole, known), (given, _) = self.whole, by_row(h, s, mode.rows)
-            lost = part * (whole - given)
             mode.ledger.enter(self.c.module, NOBODY, lost, known)
             mode.ledger.enter(self.c.module, self.c.name, -lost, known)
-        return s if part == 1 else s.mul_(part)
-
-    def pull(self, pulls: Pulls) -> Tensor:
-        """What reaches the input."""
-        return torch.autograd.grad([h for h, _ in pulls], self.leaf, [s for _, s in pulls])[0]
+        return s
 
 
-def _share(s: Tensor, z: Tensor, g: Tensor, h: Tensor) -> None:
-    """s = z g / h, 0 where h is. No z is nothing: its relevance may have come from elsewhere."""
-    least = tiny(z)
-    torch.abs(z, out=s).clamp_(min=least).copysign_(z).mul_(g).div_(F.threshold(h.abs(), least, float("inf")).copysign_(h))
+def _by_sign(o: Tensor, x: Tensor, above: Tensor, below: Tensor) -> None:
+    """One where x is positive, the other where it is negative: `torch.where` takes ten times as long."""
+    _cut(above, x, 0, grad_input=o)
+    o.add_(_cut(below, x.neg(), 0, grad_input=torch.empty_like(o)))
 
 
-def split(parts: Callable[[Parts], Pulls], bias: bool) -> Rule:
+_cut = torch.ops.aten.threshold_backward.grad_input
+
+
+def _part(t: Tensor, sign: int) -> Tensor:
+    return t.clamp(min=0) if sign > 0 else t.clamp(max=0)
+
+
+def _relevance(r: Tensor, z: Tensor, g: Tensor) -> Tensor:
+    """r = z g. No z is nothing: its relevance may have come from elsewhere."""
+    return torch.abs(z, out=r).clamp_(min=tiny(z)).copysign_(z).mul_(g)
+
+
+def _over(h: Tensor, r: Tensor) -> Tensor | None:
+    """r / h in the place of r, for an h that is not negative. Where that is nothing, nobody can take R: nothing is handed out, and (rows,) what that comes to is given back."""
+    h = F.threshold(h, tiny(h), torch.inf)
+    lost = dot(r, torch.isinf(h).to(r)) if h.device.type != "cpu" or float(h.amax()) == torch.inf else None
+    r.div_(h)
+    return lost
+
+
+def _share(s: Tensor, z: Tensor, g: Tensor, h: Tensor) -> Tensor | None:
+    """s = z g / h, for an h that is not negative."""
+    if small(g) and all_finite(torch.mul(z, g, out=s).div_(h)):
+        return None
+    return _over(h, _relevance(s, z, g))
+
+
+def _shared(s: Tensor, z: Tensor, g: Tensor, h: Tensor) -> Tensor | None:
+    """s = z g / h."""
+    lost = _over(h.abs(), _relevance(s, z, g))
+    s.mul_(torch.ones_like(h).copysign_(h))
+    return lost
+
+
+def split(parts: Callable[[Parts], Tensor], bias: bool, conserves: bool = True) -> Rule:
     """The rule that hands relevance out through linear parts of the operation."""
-
-    def rule(c: Call) -> Tensor:
-        def back(g: Tensor) -> Sequence[Tensor | None]:
-            p = Parts(c, g, bias)
-            return [p.pull(parts(p))]
-
-        return c.keep(c.output(), back, c.source)
-
-    return rule
+    return lambda c: c.keep(c.output(), lambda g: [parts(Parts(c, g, bias))], c.source, conserves=conserves)
 
 
 # ---------------------------------------------------------------- rules for weights
@@ -112,90 +150,96 @@ def split(parts: Callable[[Parts], Pulls], bias: bool) -> Rule:
 def epsilon(eps: float = 1e-6, bias: bool = True) -> Rule:
     """x w R / (z + eps sign z): what contradicts itself is damped. The operation's own gradient, scaled."""
 
-    def damped(o: Tensor, z: Tensor, g: Tensor) -> None:
-        torch.abs(z, out=o).clamp_(min=tiny(z))
-        torch.div(o, o + eps, out=o).mul_(g)
+    def damped(s: Tensor, z: Tensor, g: Tensor) -> Tensor:
+        torch.abs(z, out=s)
+        if small(g):  # g |z| / (|z| + eps) is g less what eps takes
+            taken = torch.div(g, s.add_(eps))
+            torch.sub(g, taken, alpha=eps, out=s)
+        else:
+            taken = g / (s.clamp_(min=tiny(z)) + eps)
+            s.mul_(taken)
+        return dot(z, taken).mul_(eps)
 
-    def rule(c: Call) -> Tensor:
-        native = c.native()
+    def unbiased(s: Tensor, z: Tensor, g: Tensor, h: Tensor) -> Tensor | None:
+        lost, sign = _over(h.abs().add_(eps), _relevance(s, z, g)), torch.ones_like(h).copysign_(h)
+        return dot(sign, s.mul_(sign)).mul_(eps) if eps else lost
 
-        def back(g: Tensor) -> Sequence[Tensor | None]:
-            if not bias:
-                p = Parts(c, g, bias)
-                return [p.per(p.z + torch.full_like(p.z, eps).copysign_(p.z))]
-            return in_blocks(damped, c.output(), g)
+    def parts(p: Parts) -> Tensor:
+        name = p.c.name if eps else NOBODY
+        (s,) = p.shared(damped, name=name) if bias else p.shared(unbiased, p.z, name=name)
+        return p.whole(s)
 
-        return c.keep(native, back, native)
-
-    return rule
+    return split(parts, bias)
 
 
 def gamma(g: float = 0.25, bias: bool = True) -> Rule:
-    """What pushes the output the way it went counts 1 + gamma times: h = z + gamma z+ for positive outputs, z + gamma z- for others."""
+    """What pushes the output the way it went counts 1 + gamma times: h = z + gamma z+ for positive outputs, z + gamma z- for others.
 
-    def favoured(h: Tensor, z: Tensor, up: Tensor) -> None:
-        torch.sub(up, z, alpha=0.5, out=h).abs_().copysign_(z).mul_(g).add_(z, alpha=1 + g / 2)
+    With q = R / |h|, gamma q flows back through z+, and the rest of R / h (1 + gamma) through the operation itself.
+    """
 
-    def parted(through: Tensor, own: Tensor, s: Tensor, z: Tensor) -> None:
-        """z+ gets g s where the output is positive, -g s elsewhere; the value itself what is left of s (1 + g) there."""
-        through.fill_(g).copysign_(z).mul_(s)
-        torch.sub(s, through, alpha=0.5, out=own).add_(s, alpha=g / 2)
+    def parted(up: Tensor, own: Tensor, z: Tensor, relevance: Tensor, plus: Tensor, h: Tensor) -> Tensor | None:
+        if bias and small(relevance):  # |h| = |z| + gamma |z+| or |z| + gamma |z-|, and z- is z less z+
+            torch.ops.aten.leaky_relu.out(z, -1 - g, out=own)
+            torch.div(relevance, torch.add(own, plus, alpha=g, out=up), out=up)
+            own.mul_(up)
+            if all_finite(own, up.mul_(z).mul_(g)):
+                return None
+        torch.sub(plus, h, alpha=0.5, out=own).abs_().mul_(g).add_(h.abs(), alpha=1 + g / 2)
+        lost = _over(own, _relevance(up, z, relevance))
+        own.fill_(1 + g / 2).copysign_(h).sub_(g / 2).mul_(up)
+        up.mul_(g)
+        return lost
 
-    def rule(c: Call) -> Tensor:
-        native = c.native()
+    def parts(p: Parts) -> Tensor:
+        up, own = p.shared(parted, p.signed(1), p.z, outs=2)
+        return p.through(1, up).add_(p.whole(own))
 
-        def back(grad: Tensor) -> Sequence[Tensor | None]:
-            p = Parts(c, grad, bias)
-            up = p.signed(1)
-            (h,) = in_blocks(favoured, p.z, up.detach())
-            s = p.per(h)
-            through, own = in_blocks(parted, s, p.z, outs=2)
-            return [p.pull([(up, through)]), own]
-
-        return c.keep(native, back, c.source, native)
-
-    return rule
+    return split(parts, bias)
 
 
 def positive(bias: bool = True) -> Rule:
     """z+: only what raises the output takes part, x w > 0."""
+    return split(_raising, bias)
 
-    def parts(p: Parts) -> Pulls:
-        up = p.signed(1)
-        return [(up, p.per(up))]
 
-    return split(parts, bias)
+def _raising(p: Parts) -> Tensor:
+    return p.through(1, *p.shared(_share, p.signed(1)))
 
 
 def alpha_beta(alpha: float = 2.0, beta: float = 1.0, bias: bool = True) -> Rule:
     """Alpha times the relevance goes to what raises the output, -beta times to what lowers it."""
 
-    def parts(p: Parts) -> Pulls:
-        up = p.signed(1)
+    def parted(up: Tensor, down: Tensor, z: Tensor, g: Tensor, plus: Tensor, minus: Tensor) -> Tensor | None:
+        if small(g):
+            torch.div(torch.mul(z, g, out=down), plus, out=up).mul_(alpha)
+            if all_finite(up, down.div_(minus).mul_(-beta)):
+                return None
+        down.copy_(_relevance(up, z, g))
+        high, low = _over(plus, up.mul_(alpha)), _over(-minus, down.mul_(beta))
+        return low.neg_() if high is None and low is not None else high if low is None else high - low
+
+    def parts(p: Parts) -> Tensor:
         if not beta:
-            return [(up, p.per(up))]
-        down = p.signed(-1)
-        return [(up, p.per(up, alpha)), (down, p.per(down, -beta))]
+            return _raising(p)
+        up, down = p.shared(parted, p.signed(1), p.signed(-1), outs=2)
+        return p.through(1, up).add_(p.through(-1, down))
 
     return split(parts, bias)
 
 
 def turned(c: Call) -> Tensor:
     """z+ of the same weights turned round, without biases."""
-    return split(lambda p: [(down := p.signed(-1), p.per(down))], False)(c)
+    return split(_lowering, False)(c)
+
+
+def _lowering(p: Parts) -> Tensor:
+    return p.through(-1, *p.shared(lambda s, z, g, h: _share(s, -z, g, -h), p.signed(-1)))
 
 
 def contrasted(c: Call) -> Tensor:
     """z+ without biases; at the last weights less the z+ of the same weights turned round."""
-
-    def parts(p: Parts) -> Pulls:
-        up = p.signed(1)
-        if not c.last:
-            return [(up, p.per(up))]
-        down = p.signed(-1)
-        return [(up, p.per(up)), (down, -p.per(down))]
-
-    return split(parts, False)(c)
+    return split(lambda p: _raising(p).sub_(_lowering(p)) if c.last else _raising(p), False)(c)
 
 
 # ---------------------------------------------------------------- rules for the first weights, where zeros may be black pixels
@@ -224,7 +268,7 @@ def box(low: Any = None, high: Any = None) -> Rule:
             with torch.enable_grad():
                 at = [t.detach().requires_grad_() for t in (x, *ends)]
                 here, bottom, top = map(pad, at)
-                h = c.op(here, p.w, None) - c.op(bottom, p.weights(1)[0], None) - c.op(top, p.weights(-1)[0], None)
+                h = c.op(here, p.w, None) - c.op(bottom, p.weights(1), None) - c.op(top, p.weights(-1), None)
             grads = torch.autograd.grad(h, at, p.per(h))
             return [sum(t * s for t, s in zip((x, *ends), grads, strict=True)) / safe(x)]
 
@@ -297,12 +341,13 @@ def _ceiling(c: Call) -> float | None:
 
 
 def _clipped(c: Call, top: float) -> Tensor:
-    """min(x, top) / x for positive x, 0 for others, without a comparison."""
-    x = c.args[0].detach()
+    """min(x, top) / x for positive x, 0 for others: y / x but where x is nothing, and there without a comparison."""
+    x, y = c.args[0].detach(), c.output()
 
-
-    def back(o: Tensor, x: Tensor, g: Tensor) -> None:
+    def back(o: Tensor, x: Tensor, y: Tensor, g: Tensor) -> None:
+        if all_finite(torch.div(y, x, out=o).mul_(g)):
+            return
         torch.div(g, torch.clamp(x, min=top, out=o), out=o).mul_(top)
-        torch.ops.aten.threshold_backward.grad_input(o, x, 0, grad_input=o)
+        _cut(o, x, 0, grad_input=o)
 
-    return c.keep(c.output(), lambda g: in_blocks(back, x, g), c.args[0], conserves=True)
+    return c.keep(y, lambda g: in_blocks(back, x, y, g), c.args[0], conserves=True)

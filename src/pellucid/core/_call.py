@@ -46,27 +46,30 @@ class Call:
         if self._native is not None:
             return self._native.detach()
         if self._output is None:
-            with torch.no_grad():
+            if torch.is_grad_enabled():
+                with torch.no_grad():
+                    self._output = self._made()
+            else:
                 self._output = self._made()
         return self._output
 
     def _made(self) -> Tensor:
         """What the operation gives, worked out anew."""
-        return self.run()
+        return self.op(self.given, *self.bound[1:]) if self.kind == "weights" else self.run()
 
     def lined(self, bias: Tensor) -> Tensor:
         """A bias in line with the channels of the output."""
-        return bias if self.name == "linear" else bias.reshape(-1, *[1] * (self.bound[1].ndim - 2))
+        return bias if self.name == "linear" else bias.reshape(-1, *[1] * (int(self.name[-2]) if self.name[-1] == "d" else self.bound[1].ndim - 2))
 
     @functools.cached_property
     def module(self) -> str:
         """The name of the innermost module that is running. To be asked while it runs."""
         return self.mode.where()
 
-    @property
+    @functools.cached_property
     def bound(self) -> tuple[Any, Any, Any]:
         """(input, weight, bias) of an operation with weights."""
-        x, w, b = (self.args[i] if len(self.args) > i else self.kwargs.get(n) for i, n in enumerate(("input", "weight", "bias")))
+        x, w, b, *_ = (*self.args[:3], *(self.kwargs.get(n) for n in ("input", "weight", "bias")[len(self.args) :]))
         return x, w, b
 
     @property
@@ -168,7 +171,9 @@ class Folded(Call):
         return self._native
 
     def _made(self) -> Tensor:
-        return self.norm.run(self.made.output())
+        value = self.norm.run(self.made.output())
+        self.made._native = self.made._output = None  # nobody asks again, as a rule, and it is large
+        return value
 
     def straight(self, where: str) -> Tensor:
         """Both operations' own values and gradients; what arrives goes by the weights of both as one, with nothing worked out in between."""

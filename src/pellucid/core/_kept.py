@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 Back = Callable[[Tensor], Sequence[Tensor | None]]
-BLOCK = 2**16
+BLOCK = 2**17
 """Numbers that are worked on at once."""
 LONG = 4096
 """Numbers in a row from which a product in memory costs more than a call for each row."""
@@ -93,6 +93,55 @@ def _blocks(whole: list[Tensor]) -> Iterable[Sequence[Tensor]]:
     return [whole]
 
 
+def in_rows(f: Callable[..., Tensor | None], rows: int, like: Tensor, *ts: Tensor, outs: int = 1) -> tuple[list[Tensor], Tensor, bool]:
+    """The same, with (rows,) sums of what `f` gives for the numbers of each row, and whether the first axis holds the rows: else the sum is spread evenly."""
+    known = bool(like.ndim and rows) and len(like) == rows
+    n = rows if known else 1
+    m = like.numel() // n
+    like = like if _span(like) == like.numel() and (n == 1 or like.stride(0) == m) else like.contiguous()
+    made = [torch.empty_like(like) for _ in range(outs)]
+    laid = (t if t.shape == like.shape and _alike(t, like) else torch.empty_like(like).copy_(t) for t in ts)
+    flat = [t.as_strided((n, m), (m, 1)) for t in (*made, like, *laid)]
+    total = torch.zeros(n, dtype=wide(like), device=like.device)
+    for part, here in _rowwise(flat, n, m):
+        lost = f(*part)
+        if lost is not None:
+            total[here].add_(lost)
+    return made, total if known else (total / rows).expand(rows), known or rows == 1
+
+
+def _rowwise(flat: list[Tensor], n: int, m: int) -> Iterable[tuple[Sequence[Tensor], slice]]:
+    """Parts of (n, m) tensors, and of which rows they are: many rows at once where these are small."""
+    if not m:
+        return
+    size = n * m if flat[0].device.type != "cpu" else BLOCK
+    step = max(1, size // m)
+    for i in range(0, n, step):
+        for part in zip(*(t[i : i + step].split(size, 1) for t in flat), strict=True):
+            yield part, slice(i, i + step)
+
+
+def wide(t: Tensor) -> torch.dtype:
+    """What sums of such numbers are kept in."""
+    return torch.float32 if t.dtype in (torch.float16, torch.bfloat16) else t.dtype
+
+
+def dot(a: Tensor, b: Tensor) -> Tensor:
+    """(rows,) the sums of a * b over the last of two axes."""
+    a, b = a.to(wide(a)), b.to(wide(a))
+    return torch.dot(a[0], b[0])[None] if len(a) == 1 else (a * b).sum(1)
+
+
+def small(g: Tensor) -> bool:
+    """Whether no number is so large that times nothing it might be something: rules divide by what counts as nothing, and multiply with it again."""
+    return g.dtype != torch.float16 and float(dot(g, g).sum()) < 1e16
+
+
+def all_finite(*ts: Tensor) -> bool:
+    """Whether sums are finite: the cheapest look for what is not."""
+    return all(math.isfinite(float(t.sum())) for t in ts)
+
+
 def tensors(*groups: Any) -> list[Tensor]:
     """The tensors among arguments, in lists and tuples too."""
     found: list[Tensor] = []
@@ -118,13 +167,13 @@ def by_row(a: Tensor, b: Tensor, rows: int) -> tuple[Tensor, bool]:
 
 def _summed(a: Tensor, b: Tensor, n: int) -> Tensor:
     """(n,) sums of a * b over all but the first axis (all of them where n is 1), without a product in memory where that can be avoided."""
-    wide = torch.float32 if b.dtype in (torch.float16, torch.bfloat16) else b.dtype
+    kind = wide(b)
     shape = (1,) * (b.ndim - a.ndim) + tuple(a.shape)
     constant = [i for i in range(1 if n > 1 else 0, b.ndim) if shape[i] == 1 < b.shape[i]]
     if constant:
-        b = b.sum(constant, keepdim=True, dtype=wide)
-    if shape != tuple(b.shape) or a.dtype != wide or b.dtype != wide:
-        return (a.to(wide) * b.to(wide)).reshape(n, -1).sum(1)
+        b = b.sum(constant, keepdim=True, dtype=kind)
+    if shape != tuple(b.shape) or a.dtype != kind or b.dtype != kind:
+        return (a.to(kind) * b.to(kind)).reshape(n, -1).sum(1)
     a = a.expand(b.shape) if a.ndim < b.ndim else a
     if _alike(a, b) and (n == 1 or b.stride(0) == b.numel() // len(b)):
         a, b = (t.as_strided((n, t.numel() // n), (t.numel() // n, 1)) for t in (a, b))
