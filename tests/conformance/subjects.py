@@ -76,6 +76,15 @@ REFUSED |= {"guided-grad-cam": ("rectifier", {"vision transformer layer"})}
 REFUSED |= dict.fromkeys(ATTENTION, ("attention", {"pictures", "columns", "smooth", "two inputs", "keywords", "words", "vision transformer layer"}))
 
 
+def chained() -> nn.Module:
+    """Pictures through one layer after the other: what DASP sends moments through."""
+    return nn.Sequential(nn.Conv2d(2, 4, 3, padding=1), nn.ReLU(), nn.AvgPool2d(2), nn.Conv2d(4, 4, 3, padding=1), nn.ReLU(), nn.Flatten(), nn.Linear(36, 3))
+
+
+HOMES |= {"dasp": Subject(chained, normal(3, 2, 6, 6), "1", ("3", (1, 2, 1)), PLACES)}
+REFUSED |= {"dasp": ("chain", {"pictures", "columns", "smooth input", "smooth neuron", "two inputs", "keywords", "words", "vision transformer"})}
+
+
 @dataclasses.dataclass(frozen=True)
 class Few:
     """The players that there are by themselves, in at most so many groups: for methods that ask every coalition."""

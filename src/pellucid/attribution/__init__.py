@@ -13,6 +13,7 @@ from .cam import CAM as CAM
 from .conductance import Conductance as Conductance
 from .contrastive_excitation_backprop import ContrastiveExcitationBackprop as ContrastiveExcitationBackprop
 from .counterfactual_infilling import CounterfactualInfilling as CounterfactualInfilling
+from .dasp import DASP as DASP
 from .deconvnet import Deconvnet as Deconvnet
 from .deep_feature_factorization import DeepFeatureFactorization as DeepFeatureFactorization
 from .deep_lift import DeepLift as DeepLift
