@@ -99,7 +99,7 @@ def test_a_package_of_yours_joins_the_catalogue(workplace: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("page", ["docs/how-to/explain-a-photo.md", "docs/how-to/smooth-and-sample.md", "README.md"])
+@pytest.mark.parametrize("page", ["docs/how-to/explain-a-photo.md", "docs/how-to/smooth-and-sample.md", "docs/how-to/learn-a-mask.md", "README.md"])
 def test_code_on_the_page_runs(page: str, workplace: Path) -> None:
     run_page(read(page), workplace)
     assert list(workplace.glob("coffee.*"))
