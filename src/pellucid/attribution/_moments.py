@@ -12,11 +12,12 @@ from torch.nn import functional as F
 from ..core.errors import NotApplicable
 
 CONVOLUTIONS: dict[type[nn.Module], Any] = {nn.Conv1d: F.conv1d, nn.Conv2d: F.conv2d, nn.Conv3d: F.conv3d}
-NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
-ALONE = (nn.ReLU, nn.Dropout, nn.Identity, nn.Flatten, *NORMS)
+NORMS: tuple[type[nn.Module], ...] = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
+ALONE: tuple[type[nn.Module], ...] = (nn.ReLU, nn.Dropout, nn.Identity, nn.Flatten, *NORMS)
 """Layers that treat every element by itself."""
-MIXING = (nn.Linear, *CONVOLUTIONS, nn.AvgPool2d, nn.AdaptiveAvgPool2d)
+MIXING: tuple[type[nn.Module], ...] = (nn.Linear, *CONVOLUTIONS, nn.AvgPool2d, nn.AdaptiveAvgPool2d)
 """Layers that are linear in all their elements."""
+WEIGHTED: tuple[type[nn.Module], ...] = (nn.Linear, *CONVOLUTIONS)
 KNOWN = (*ALONE, *MIXING, nn.MaxPool2d)
 
 
@@ -43,14 +44,15 @@ def _step(layer: nn.Module, m: Moments) -> Moments:
     return Moments(apply(layer, m.mean), _squared(layer, m.variance))
 
 
-def apply(layer: Any, x: Tensor, bias: bool = True) -> Tensor:
+def apply(layer: nn.Module, x: Tensor, bias: bool = True) -> Tensor:
     """The layer's own value in double precision; without its bias, its linear part."""
-    if isinstance(layer, (nn.Linear, *CONVOLUTIONS)):
-        return _weighted(layer, x, layer.weight.double(), layer.bias.double() if bias and layer.bias is not None else None)
+    own: Any = layer
+    if isinstance(layer, WEIGHTED):
+        return _weighted(own, x, own.weight.double(), own.bias.double() if bias and own.bias is not None else None)
     if isinstance(layer, NORMS):
         scale, shift = _affine(layer, x)
         return x * scale + (shift if bias else 0)
-    return torch.as_tensor(layer._call_impl(x))
+    return torch.as_tensor(own._call_impl(x))
 
 
 def _weighted(layer: Any, x: Tensor, w: Tensor, bias: Tensor | None) -> Tensor:
@@ -67,15 +69,16 @@ def _affine(layer: Any, x: Tensor) -> tuple[Tensor, Tensor]:
     return scale.reshape(shape), shift.reshape(shape)
 
 
-def _squared(layer: Any, variance: Tensor) -> Tensor:
+def _squared(layer: nn.Module, variance: Tensor) -> Tensor:
     """What a linear layer makes of variances: its weights squared."""
-    if isinstance(layer, (nn.Linear, *CONVOLUTIONS)):
-        return _weighted(layer, variance, layer.weight.double().square(), None)
+    own: Any = layer
+    if isinstance(layer, WEIGHTED):
+        return _weighted(own, variance, own.weight.double().square(), None)
     if isinstance(layer, NORMS):
         return variance * _affine(layer, variance)[0].square()
     out = apply(layer, variance)
     if isinstance(layer, (nn.AvgPool2d, nn.AdaptiveAvgPool2d)):
-        return out / (variance[0, 0].numel() / out[0, 0].numel() if isinstance(layer, nn.AdaptiveAvgPool2d) else math.prod(_two(layer.kernel_size)))
+        return out / (variance[0, 0].numel() / out[0, 0].numel() if isinstance(layer, nn.AdaptiveAvgPool2d) else math.prod(_two(own.kernel_size)))
     return out
 
 
