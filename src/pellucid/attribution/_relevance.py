@@ -127,8 +127,11 @@ def _over(h: Tensor, r: Tensor) -> Tensor | None:
 
 def _share(s: Tensor, z: Tensor, g: Tensor, h: Tensor) -> Tensor | None:
     """s = z g / h, for an h that is not negative."""
-    if small(g) and all_finite(torch.mul(z, g, out=s).div_(h)):
-        return None
+    if small(g):
+        if all_finite(torch.mul(z, g, out=s).div_(h)):
+            return None
+        if all_finite(torch.nan_to_num(s, 0.0, torch.inf, -torch.inf, out=s)):  # 0 / 0: nothing arrived where nobody can take it
+            return None
     return _over(h, _relevance(s, z, g))
 
 
@@ -217,7 +220,9 @@ def alpha_beta(alpha: float = 2.0, beta: float = 1.0, bias: bool = True) -> Rule
                 return None
         down.copy_(_relevance(up, z, g))
         high, low = _over(plus, up.mul_(alpha)), _over(-minus, down.mul_(beta))
-        return low.neg_() if high is None and low is not None else high if low is None else high - low
+        if low is None:
+            return high
+        return low.neg_() if high is None else high.sub_(low)
 
     def parts(p: Parts) -> Tensor:
         if not beta:

@@ -69,8 +69,8 @@ class Call:
     @functools.cached_property
     def bound(self) -> tuple[Any, Any, Any]:
         """(input, weight, bias) of an operation with weights."""
-        x, w, b, *_ = (*self.args[:3], *(self.kwargs.get(n) for n in ("input", "weight", "bias")[len(self.args) :]))
-        return x, w, b
+        given = self.args[:3] + [self.kwargs.get(n) for n in ("input", "weight", "bias")[len(self.args) :]]
+        return given[0], given[1], given[2]
 
     @property
     def source(self) -> Tensor:
