@@ -144,3 +144,38 @@ def test_a_second_derivative_raises():
     (g,) = torch.autograd.grad(keep(x * x, lambda g: (g,), x).square().sum(), x, create_graph=True)
     with pytest.raises(RuntimeError, match="once_differentiable"):
         g.sum().backward()
+
+
+def test_what_is_made_of_weights_is_let_go_without_the_garbage_collector():
+    import gc
+    import weakref
+
+    from pellucid.core._memory import Memory
+
+    memory, weight = Memory(), normal(3)
+    made = weakref.ref(memory("twice", [weight], lambda: weight * 2))
+    gc.disable()
+    try:
+        assert made() is not None
+        del memory
+        assert made() is None
+    finally:
+        gc.enable()
+
+
+class Along(nn.Module):
+    """A linear operation over the last axis, and a BatchNorm over the one before it, as long as that."""
+
+    def __init__(self):
+        super().__init__()
+        self.a, self.n, self.b = nn.Linear(5, 5), nn.BatchNorm1d(5), nn.Linear(5, 2)
+        nn.init.uniform_(self.n.running_var, 0.5, 2)
+
+    def forward(self, x):
+        return self.b(self.n(self.a(x)).mean(1))
+
+
+@pytest.mark.parametrize("rules", [Rules(), CONSERVING], ids=["plain", "conserving"])
+def test_a_batch_norm_over_another_axis_is_not_one_with_the_weights(rules):
+    q = ask(wrap(made(Along)), normal(3, 5, 5), [0, 1, 0])
+    torch.testing.assert_close(q.with_rules(rules).grad(), q.grad())

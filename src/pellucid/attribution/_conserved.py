@@ -1,11 +1,12 @@
 """Relevance by rules, and the account of it: what reached the place, what operations kept on the way, and what is missing."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
 from ..core._kept import safe
+from ..core._memory import Memory
 from ..core.procedure import Values, sum_of
 from ..core.question import Question
 from ..core.rules import Rules
@@ -29,7 +30,7 @@ class Shares:
 
 def relevance(q: Question, rules: Rules, unit: bool = False) -> Values:
     """Relevance at the place: point times the gradient by `rules`, with its account. With `unit`, as shares of the answer."""
-    ruled = q.with_rules(rules)
+    ruled = q.with_rules(replace(rules, memory=Memory()))  # weights may be written on between two questions in ways that leave no sign
     g = ruled.grad()
     values = each(lambda z, s: (safe(z) if rules.zeros else z) * s, ruled.point, g)
     f = q.target_values()
@@ -73,7 +74,8 @@ def _told(kept: dict[tuple[str, str], Tensor], f: Tensor, at: str | None) -> lis
     total = float(f.abs().sum())
     part = {key: float((amount * f.sign()).sum()) / total if total else 0.0 for key, amount in kept.items()}
     lost = sum(v for (_, name), v in part.items() if name == NOBODY)
-    who = f"biases, shifts and values that do not come from {at}" if at else "biases, shifts and constants"
+    bent = any(name in ("softmax", "log_softmax") and abs(v) > NOTHING for (_, name), v in part.items())
+    who = f"biases, shifts{', softmaxes' if bent else ''} and {f'values that do not come from {at}' if at else 'constants'}"
     words = [f"{who} kept {percent(sum(part.values()) - lost)} of the answer{_most(part)}"]
     if abs(lost) > NOTHING:
         words.append(f"{percent(lost)} of the answer arrived where no input takes part, and stayed there")

@@ -22,7 +22,8 @@ class ContrastiveExcitationBackprop(Method):
 
     How: excitation backprop of the target, less that of a unit with the same last weights turned round; the positive part of the difference
     is shown. With a contrast layer the positive part is taken there, and goes on down by excitation backprop.
-    Units: differences of probabilities, none below 0; they sum to 1 at the most.
+    Units: differences of probabilities, none below 0. They sum to 1 at the most where relevance only splits and adds up;
+    on networks with products of values (gates) or several roads of both signs the sum may be more.
     Misleads when: the last weights are not those of the classes, as with a softmax inside the model.
     Source: Zhang, Lin, Brandt, Shen, Sclaroff 2016, arXiv:1608.00507, section 3.3.
     """

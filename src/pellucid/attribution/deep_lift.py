@@ -1,9 +1,10 @@
 """DeepLIFT: differences from a baseline, handed back through every operation by exact slopes."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 
+from ..core._memory import Memory
 from ..core.card import Card, Needs, Promise, param
 from ..core.points import Points
 from ..core.procedure import Method, Values, sum_of
@@ -45,7 +46,7 @@ class DeepLift(Method):
 def multipliers(q: Question, start: Tree, rules: Rules) -> Tree:
     """What a step at each part of the point adds to the target on the way from the baseline `start`, in one."""
     parts = leaves(start)
-    return q.with_rules(rules, Points(1, lambda s, rows: tuple(t[rows] for t in parts))).grad()
+    return q.with_rules(replace(rules, memory=Memory()), Points(1, lambda s, rows: tuple(t[rows] for t in parts))).grad()
 
 
 def cancelling(values: Tree) -> tuple[str, ...]:

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from ._call import Folded
 from ._fold import Norm
 from ._kept import overwrite, tensors
 from ._operations import FACTS, KIND, LOOKED, PICKS, canonical
@@ -68,13 +69,24 @@ class Paired(Mode):
         live = _live(args) + _live(kwargs.values())
         if any(t.grad_fn is not None and t.grad_fn not in self.seen for t in live):
             self._known(live)
-        out = f(*args, **kwargs)
+        out = self._straight(f, args, kwargs) if name == "batch_norm" and live and not self.records else f(*args, **kwargs)
         if not live:
             return out
+        if not self.records and KIND.get(name) == "weights":
+            self.tags[out.grad_fn] = Call(self, f, name, "weights", args, kwargs)
         if type(out) is not Tensor:
             return self.note(out)
         self.seen.add(out.grad_fn)
         return out
+
+    def _straight(self, f: Any, args: Any, kwargs: dict[str, Any]) -> Any:
+        """A BatchNorm, at the point as one with the linear operation before it: its own gradient is part of that one's weights."""
+        n = Norm.of(f, args, kwargs)
+        made = self.tags.pop(n.x.grad_fn, None)
+        if made is None or (made.name == "linear" and n.x.ndim > 2) or any(t is not None and t.requires_grad for t in (*made.bound[1:], *n.args[:4])):
+            return f(*args, **kwargs)
+        made._native = n.x
+        return Folded(made, n).straight("")
 
     def _light(self, name: str, args: Any, kwargs: dict[str, Any]) -> bool:
         """Whether an operation is linear whatever its other arguments are: there is nothing to record or to replace."""
