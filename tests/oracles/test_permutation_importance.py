@@ -62,7 +62,9 @@ def test_few_repeats_are_within_their_errors():
     rows = normal(200, 4, seed=7)
     model = wrap(lambda z: (z[:, :1] * z[:, 1:2] + z[:, 2:3]))
     want = PermutationImportance(repeats=200)(ask(model, rows, Output(), baseline=Samples(rows)))
-    some = PermutationImportance(repeats=20)(ask(model, rows, Output(), baseline=Samples(rows)))
+    some, half = (PermutationImportance(repeats=r)(ask(model, rows, Output(), baseline=Samples(rows))) for r in (20, 100))
+    off = (half.values - want.values)[:, :3]
+    assert 0.9 < off.square().mean().sqrt() / half.error[:, :3].square().mean().sqrt() < 1.1, "half the rows are known"
     inside = ((some.values - want.values).abs() <= 1.96 * some.error + 1e-12).double().mean(0)
     assert (inside[:3] > 0.9).all()
     assert (inside[:3] < 0.985).all()

@@ -96,6 +96,20 @@ def test_rise_of_a_picture_by_a_plain_loop():
         torch.testing.assert_close(each.std(0) / 20**0.5 * (torch.special.ndtri(torch.tensor(0.975)) / 2.093) ** -1, e.error.sum(1)[i], rtol=1e-3, atol=1e-8)
 
 
+def test_rise_takes_the_mean_of_all_other_pairs_away():
+    """Masks that are no complements: each pair's answers less the mean of the others', which is what leaves no bias."""
+    s = subjects()["pictures"]
+    net, q = s.net(), ask(wrap(s.net()), s.x, [0, 1, 2])
+    e = RISE(budget=20, tol=0, cells=3, chance=0.3)(q)
+    k = torch.arange(20)
+    m = GridMasks(q, 3, 0.3).masks(0, k, torch.zeros_like(k))
+    with torch.no_grad():
+        f = net(m[:, None] * s.x[0])[:, 0]
+    others = torch.stack([f[k // 2 != j // 2].mean() for j in range(20)])
+    want = ((f - others)[:, None, None] * (m - 0.3) / 0.3).mean(0)
+    torch.testing.assert_close(e.heat()[0], want, rtol=1e-8, atol=1e-10)
+
+
 def test_grids_are_moved_evenly_and_keep_their_chance():
     """At every pixel masks average to the chance; a shift of a whole cell is the next number of the grid."""
     masks = GridMasks(ask(wrap(Blob().eval()), normal(1, 1, 21, 14), Output()), 7, 0.3)

@@ -10,6 +10,7 @@ from games import KINDS, games
 from models import normal, subjects
 from pellucid.attribution import HSIC, Sobol
 from pellucid.attribution._degrees import Degrees
+from pellucid.attribution.hsic import _unbiased
 from pellucid.backends import wrap
 from pellucid.core.errors import UsageError
 from pellucid.core.game import Game
@@ -118,6 +119,23 @@ def test_hsic_from_draws_is_within_its_errors(kind):
     inside = torch.stack([(p.values - want).abs() < 1.96 * p.error for p in played])
     assert inside.double().mean() > 0.88
     assert max(p.error.max() for p in played) < 0.05 < want.max()
+
+
+def test_hsic_without_bias_is_songs_formula_matrix_by_matrix():
+    """Unbalanced coalitions, so that no sum vanishes."""
+    z = torch.rand(40, 3, generator=torch.Generator().manual_seed(0)) < 0.7
+    y = z[:, 0] * 2.0 + z[:, 1] + 0.3 * torch.randn(40, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    far = (y[:, None] - y).abs()
+    bare = (-(far**2) / (2 * far[torch.triu_indices(40, 40, 1).unbind()].median() ** 2)).exp().fill_diagonal_(0)
+
+    def song(k, l_):
+        one, n = torch.ones(40, dtype=torch.float64), 40
+        return (torch.trace(k @ l_) + (one @ k @ one) * (one @ l_ @ one) / ((n - 1) * (n - 2)) - 2 / (n - 2) * (one @ k @ l_ @ one)) / (n * (n - 3))
+
+    kernels = [((c[:, None] == c).double() - 0.5).fill_diagonal_(0) for c in z.T]
+    want = torch.stack([song(k, bare) for k in kernels]) / (0.5 * song(bare, bare).sqrt())
+    assert want.max() > 0.2
+    torch.testing.assert_close(_unbiased(z, y[:, None])["values"][0], want.clamp(min=0), rtol=1e-9, atol=1e-12)
 
 
 def test_hsic_of_a_player_who_does_nothing_is_noise_about_zero():
