@@ -124,11 +124,15 @@ def quick(name: str, **parameters: Any) -> Method:
     return catalogue.make("methods", name, **{k: v for k, v in QUICK.items() if k in known} | QUICK_OF.get(name, {}) | parameters)
 
 
+METHODS = {name: quick(name) for name, e in catalogue.entries("methods").items() if not e.card.needs & Needs.TREES}
+"""All but those of trees, which are put through the same in oracles/test_trees.py."""
+
+
 def variants() -> dict[str, Method]:
     """Every method as it comes, and once for every switch turned, every choice made, every method wrapped."""
     found: dict[str, Method] = {}
-    for name, entry in catalogue.entries("methods").items():
-        found[name] = quick(name)
+    for name in METHODS:
+        entry, found[name] = catalogue.entries("methods")[name], quick(name)
         for f in entry.fields:
             for value in _others(f):
                 found[f"{name} {f.name}={value}"] = quick(name, **{f.name: value})
@@ -145,8 +149,6 @@ def _others(f: catalogue.Field) -> list[Any]:
     return [c for c in f.choices or () if c != f.default]
 
 
-METHODS = {name: quick(name) for name, e in catalogue.entries("methods").items() if not e.card.needs & Needs.TREES}
-"""All but those of trees, which are put through the same in oracles/test_trees.py."""
 VARIANTS = variants()
 
 
