@@ -9,7 +9,7 @@ from torch import nn
 from models import Counting, Noisy, Residual, Reused, made, normal, smooth, subjects
 from pellucid.attribution import IntegratedGradients, Occlusion, Saliency, SmoothGrad
 from pellucid.backends import wrap
-from pellucid.core import engine
+from pellucid.core import engine, rows
 from pellucid.core.errors import Cancelled, CannotComplete, UsageError
 from pellucid.core.planner import Plan
 from pellucid.core.points import Points
@@ -42,7 +42,7 @@ def test_equal_rows_are_asked_once():
 
 
 def test_memory_of_values_is_bounded(monkeypatch):
-    monkeypatch.setattr(engine, "REMEMBERED", 10)
+    monkeypatch.setattr(rows, "REMEMBERED", 10)
     net, model = counting()
     q = ask(model, X, 1, batch_size=4)
     z = normal(20, 3, 5, seed=3)

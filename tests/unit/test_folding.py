@@ -176,7 +176,7 @@ def test_values_at_a_place_are_the_users_own():
     net = made(Net, dtype=torch.float32)
     x = X.float()
     for at, want in (("conv", net.conv(x)), ("bn", net.bn(net.conv(x))), (("bn", "input"), net.conv(x))):
-        q = ask(wrap(net, fold=True), x, 0, at=at)
+        q = ask(wrap(net, fold=True), x, 0, at=at, batch_size=3)
         assert torch.equal(q.point, want)
         q.close()
     q = ask(wrap(net, fold=True), x, Neuron("conv", (1, 2, 2)))

@@ -25,7 +25,7 @@ from .places import Place
 from .planner import Plan, Step, scarce
 from .points import Points
 from .progress import report
-from .rows import equal_groups, row_keys
+from .rows import Memory, equal_groups, row_keys
 from .rules import Mode, Rules
 from .suffix import SuffixRoad
 from .target import Target, read_tensor
@@ -34,8 +34,6 @@ from .tree import Tree, is_float, leaves, map_leaves, refill, rows_of, take
 SUFFIX_PAYS = 10
 """Rows beyond those that are recorded from which recording a prefix (two to four whole rows of work more) is worth it."""
 RECORDED = 4  # rows on which a recorded prefix is tried out; the others follow in chunks
-REMEMBERED = 200_000
-"""Values kept, so that a row which was asked once is not asked again."""
 
 
 @dataclass
@@ -74,7 +72,7 @@ class Engine:
         self.resolved = False
         self.out: Tensor | None = None
         self.fx: Tensor | None = None
-        self._memo: dict[Any, float] = {}
+        self._memo = Memory()
         self._suffix: SuffixRoad | None = None
         self._hold = contextlib.ExitStack()
         self._held: Runner | None = None
@@ -273,12 +271,8 @@ class Engine:
         if fresh:
             pick = torch.tensor(list(fresh.values()))
             y = self._values(self._once(step, take(parts, pick) if len(fresh) < len(keys) else parts, rows[pick]), rows[pick]).cpu()
-            if len(self._memo) + len(y) > REMEMBERED:
-                known = {k: self._memo[k] for k in keys if k in self._memo}
-                self._memo.clear()  # others share it
-                self._memo.update(known)
-            self._memo.update(zip(fresh, y.tolist(), strict=True))
-        return y if len(fresh) == len(keys) else torch.tensor([self._memo[k] for k in keys], dtype=self.fx.dtype)  # type: ignore[union-attr]
+            self._memo.learn(fresh, y, keys)
+        return y if len(fresh) == len(keys) else torch.tensor([self._memo[k] for k in keys], dtype=self._memo.dtype)
 
     def _once(self, step: Step, parts: tuple[Tensor, ...], rows: Tensor) -> Tensor:
         """Outputs of rows of which some differ only in their target: those share a forward."""
@@ -357,7 +351,7 @@ class Engine:
     def _remember(self, parts: tuple[Tensor, ...], rows: Tensor, y: Tensor | None) -> None:
         """Values that came on the way, so that nobody asks for them again."""
         if y is not None and not self.model.training:
-            self._memo.update(zip(row_keys(parts, rows), y.detach().cpu().tolist(), strict=True))
+            self._memo.learn(row_keys(parts, rows), y)
 
     def _pull(self, y: Tensor, to: tuple[Tensor, ...], keep: bool, twice: bool = False) -> tuple[Tensor, ...]:
         where = ", ".join(map(str, self.places)) or "the input"

@@ -2,14 +2,32 @@
 
 import functools
 import hashlib
+from collections.abc import Collection, Iterable
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
+REMEMBERED = 200_000
+"""Values kept, so that a row which was asked once is not asked again."""
 LONG_ROW = 4096
 """Bytes from which Python's own hash of a row beats a matrix product."""
+
+
+class Memory(dict[Any, float]):
+    """Values by the key of their row, and the type they had."""
+
+    dtype = torch.float32
+
+    def learn(self, keys: Collection[Any], y: Tensor, needed: Iterable[Any] = ()) -> None:
+        """Takes in new values; where there is no room, only the `needed` old ones are kept. Others may hold this memory too."""
+        if len(self) + len(y) > REMEMBERED:
+            kept = {k: self[k] for k in needed if k in self}
+            self.clear()
+            self.update(kept)
+        self.update(zip(keys, y.detach().cpu().tolist(), strict=True))
+        self.dtype = y.dtype
 
 
 def row_keys(parts: tuple[Tensor, ...], rows: Tensor) -> list[Any]:
