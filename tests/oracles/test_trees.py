@@ -9,9 +9,13 @@ import pytest
 import torch
 from hypothesis import given, settings, strategies as st
 from sklearn import ensemble as forests
+from sklearn.compose import ColumnTransformer
 from sklearn.linear_model import LinearRegression
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import OneHotEncoder
 from sklearn.tree import DecisionTreeClassifier, DecisionTreeRegressor
 
+import pellucid as pel
 from pellucid.attribution import TreeSHAP, _tree_values as trees_of
 from pellucid.attribution._tree_values import Weighing, against, along_paths, interactions
 from pellucid.backends import wrap
@@ -324,3 +328,19 @@ def test_what_every_method_is_put_through(tmp_path):
         TreeSHAP(index="owen")
     ignored = forests.RandomForestRegressor(**FEW).fit(np.c_[ROWS[:, :2], np.zeros(300)], Y)
     assert not TreeSHAP()(ask(wrap(ignored), np.c_[ROWS[:4, :2], np.zeros(4)])).values[:, 2].any()
+
+
+def test_tables_of_numbers_are_rows_and_others_are_no_business_of_trees():
+    pandas = pytest.importorskip("pandas")
+    frame = pandas.DataFrame(ROWS, columns=list("abcde"))
+    net = forests.RandomForestRegressor(**FEW).fit(frame, Y)
+    e = pel.explain(net, frame.iloc[:3], evidence="none")
+    assert e.method == "tree-shap"
+    assert e.players.names[0] == tuple("abcde")
+    np.testing.assert_allclose(e.total, net.predict(frame.iloc[:3]), atol=1e-9)
+    b = pel.explain(net, frame.iloc[:3], method="tree-shap", baseline=frame.iloc[5:80], evidence="none")
+    np.testing.assert_allclose(b.base, net.predict(frame.iloc[5:80]).mean(), atol=1e-9)
+    words = frame.assign(a=["x", "y"] * 150)
+    mixed = make_pipeline(ColumnTransformer([("words", OneHotEncoder(), ["a"])], remainder="passthrough"), forests.RandomForestRegressor(**FEW)).fit(words, Y)
+    with pytest.raises(NotApplicable, match="trees"):
+        pel.explain(mixed, words.iloc[:2], method="tree-shap", baseline=words, evidence="none")

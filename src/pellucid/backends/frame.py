@@ -33,6 +33,18 @@ def posed(model: "FunctionModel", frame: Any, baseline: Any) -> "tuple[FunctionM
     return twin, x, Samples(absent) if len(other) > 1 else 0
 
 
+def numbers(model: "FunctionModel", frame: Any, baseline: Any) -> "tuple[FunctionModel, Any, Any] | None":
+    """A table of numbers alone, as rows of them, for models whose trees read such; None for any other."""
+    wanted = list(model.columns) if model.columns is not None else list(frame.columns)
+    given = baseline.parts[0] if isinstance(baseline, Samples) and len(baseline.parts) == 1 else baseline
+    tables = [_chosen(f, wanted, model.name, what) for f, what in ((frame, "the rows"), (given, "the background")) if hasattr(f, "iloc")]
+    if any(d.kind not in "fiub" for t in tables for d in t.dtypes):
+        return None
+    rows = [t.to_numpy("float64") for t in tables]
+    twin = model.twin(model.function, takes="array", columns=[str(c) for c in wanted])
+    return twin, rows[0], Samples(rows[1]) if len(rows) > 1 else baseline
+
+
 @dataclass(frozen=True, eq=False)
 class Mixed:
     """A function on tables, asked by which cells are there."""

@@ -82,6 +82,9 @@ class FunctionModel(Model):
         new.__dict__.update(self.__dict__)
         new.function, new.planner, new.notes = function, Planner(), list(self.notes)
         new.__dict__.update(changes)
+        if function is not self.function:  # trees read rows, not what rows were made into
+            new.can &= ~Needs.TREES
+            new.__dict__.pop("trees", None)
         new.elder = self
         new.answers = Answers(new.name, new._told, whole=new.output is not None)
         return new
@@ -113,9 +116,10 @@ class FunctionModel(Model):
             takes = "tensor"  # the preprocessing that came with the function says what it takes
         model = self if takes == self.takes else self.twin(self.function, takes=takes)
         if takes == "frame":
-            from .frame import posed
+            from .frame import numbers, posed
 
-            return posed(model, inputs, baseline)
+            rows = numbers(model, inputs, baseline) if Needs.TREES in self.can else None
+            return posed(model, inputs, baseline) if rows is None else rows
         if takes == "texts":
             return model.pose_texts(inputs, baseline)
         if takes == "images" and model.preprocess is None:

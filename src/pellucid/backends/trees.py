@@ -1,5 +1,6 @@
 """Models that are sums over decision trees: their trees are read when a method asks for them, and tried against the library's own answers."""
 
+import importlib
 from collections.abc import Callable
 from typing import Any
 
@@ -62,15 +63,20 @@ class _Trees:
         if self.known is None or not self._still(self.known):
             ensemble, scores, scale = _sklearn_trees.read(self.net) or _boosted_trees.read(self.net)  # type: ignore[misc]
             rows = sample(ensemble)
-            ensemble.verify(rows, scores(rows), self._near(), self.name)
+            ensemble.verify(rows, scores(self._named(rows)), self._near(), self.name)
             self.known, self.rows, self.scores = TreeSum(ensemble, scale), rows[:FEW], scores
         return self.known
+
+    def _named(self, rows: Any) -> Any:
+        """Rows as the object was fitted on them: with the names of its columns, if it was given any."""
+        names = getattr(self.net, "feature_names_in_", None)
+        return rows if names is None else importlib.import_module("pandas").DataFrame(rows, columns=names)
 
     def _near(self) -> float:
         return SINGLE if type(self.net).__module__.startswith("xgboost.") else EXACT
 
     def _still(self, known: TreeSum) -> bool:
-        theirs = np.asarray(self.scores(self.rows), np.float64).reshape(FEW, -1)
+        theirs = np.asarray(self.scores(self._named(self.rows)), np.float64).reshape(FEW, -1)
         own = known.ensemble.predict(self.rows)  # type: ignore[arg-type]
         return own.shape == theirs.shape and bool(np.abs(own - theirs).max() <= self._near() * max(1.0, float(np.abs(theirs).max())))
 

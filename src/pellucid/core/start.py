@@ -21,7 +21,7 @@ class Samples:
     """Many baselines: a method is run against each and averaged (expected gradients, with IG)."""
 
     def __init__(self, x: Any) -> None:
-        self.parts = tuple(torch.from_numpy(v) if isinstance(v, np.ndarray) and v.dtype.kind in "fiub" else v for v in leaves(x))
+        self.parts = tuple(torch.tensor(v) if isinstance(v, np.ndarray) and v.dtype.kind in "fiub" else v for v in leaves(x))
         self.n = len(self.parts[0])
 
     def __repr__(self) -> str:

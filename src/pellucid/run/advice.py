@@ -21,6 +21,8 @@ class Advice:
 
 def advise(q: Question, game: bool = False) -> Advice:
     """The advice for this question; `game` where players, a budget or a tolerance were named."""
+    if Needs.TREES in q.model.can and not game:
+        return Advice("tree-shap", "auto: tree-shap, since the model is a sum over trees, whose Shapley values are exact and cheap")
     if Needs.GRADIENT not in q.model.can or game:
         name = next(n for n in GAMES if n in catalogue.entries("methods"))
         why = "the parameters are those of a game" if Needs.GRADIENT in q.model.can else "the model gives values only"
