@@ -10,8 +10,11 @@ import torch
 from torch import nn
 from torch.nn.utils import parametrizations
 
+from models import made, normal
+from pellucid.backends import wrap
 from pellucid.core.direct import Direct
 from pellucid.core.errors import UsageError
+from pellucid.core.question import ask
 from pellucid.core.shadow import Shadow, Stop, fingerprint, unwrap
 
 
@@ -713,3 +716,26 @@ def test_keyword_only_forwards():
     want = net(x=x, scale=2.0)["y"]
     for runner in (Shadow(net), Direct(net)):
         assert torch.allclose(runner.run(None, (), {"x": x, "scale": 2.0})["y"], want)
+
+
+@pytest.mark.filterwarnings("ignore:`torch.jit:DeprecationWarning")
+def test_a_scripted_function_that_a_module_holds_is_shared():
+    """torch refuses to copy it with pickle's own error, not with the one that it derives."""
+
+    class Scripted(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.linear = nn.Linear(4, 3)
+            self.act = torch.jit.script(_squared)
+
+        def forward(self, x):
+            return self.act(self.linear(x))
+
+    net = made(Scripted)
+    x = normal(2, 4)
+    q = ask(wrap(net), x, 1)
+    torch.testing.assert_close(q.grad(), torch.autograd.grad(net(x.requires_grad_())[:, 1].sum(), x)[0])
+
+
+def _squared(x: torch.Tensor) -> torch.Tensor:
+    return x * x

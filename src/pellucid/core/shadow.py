@@ -19,7 +19,7 @@ from .folding import Fold, Pair, checksum
 Handler = Callable[[nn.Module, tuple[Any, ...], dict[str, Any]], Any]
 Memo = dict[int, Any]
 
-UNCOPYABLE = (TypeError, RuntimeError, ValueError, AttributeError, NotImplementedError, pickle.PicklingError)
+UNCOPYABLE = (TypeError, RuntimeError, ValueError, AttributeError, NotImplementedError, pickle.PickleError)
 """What `copy.deepcopy` raises for locks, open files, running iterators and objects that forbid it."""
 
 HOOKS = ("_forward_hooks", "_forward_pre_hooks")
