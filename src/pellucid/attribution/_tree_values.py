@@ -78,6 +78,7 @@ class Tables:
         self.at: Ints = np.concatenate([[0], np.cumsum(np.diff(t.start) * 3 * self.nodes)])
         self.above: Ints = np.where(t.above >= 0, t.level[np.maximum(t.above, 0)], 0)
         self.splits = (t.feature, t.threshold, t.category, t.missing_left, t.missing, t.words)
+        self.begin, self.on_path, self.levels = t.on_paths()
         self.tab = self._tab(weighing)
 
     def _tab(self, weighing: Weighing) -> Floats:
@@ -119,8 +120,8 @@ def interactions(trees: Ensemble, z: Floats) -> Floats:
 
     out = np.zeros((len(z), trees.features, trees.features, trees.outputs))
     t, k = trees, tables(trees, SHAPLEY)
-    begin, _, levels = t.on_paths()
-    path_interactions(t.start, t.level, t.parent, t.left_child, k.above, t.edge, t.share, t.value, t.output, k.nodes, k.at, k.tab, k.quads, t.depth + 2, levels, begin, t.distinct, *k.splits, z, out)
+    path_interactions(t.start, t.level, t.parent, t.left_child, k.above, t.edge, t.share, t.value, t.output, k.nodes, k.at, k.tab, k.quads, t.depth + 2,
+                      k.levels, k.begin, t.distinct, *k.splits, z, out)
     return out
 
 
@@ -132,7 +133,6 @@ def against(trees: Ensemble, z: Floats, background: Floats, weighing: Weighing =
         raise NotApplicable(f"A background needs trees with at most {BITS} different features on a path; this model has one with {int(trees.widest.max())}. Use the trees' own paths (no background).")
     t, k = trees, tables(trees, weighing)
     out = np.zeros((len(z), t.features, t.outputs))
-    begin, features, _ = t.on_paths()
     fresh = (t.above < 0) & (t.parent >= 0)
     shape = (t.level, t.parent, t.left_child, fresh, t.slot, t.distinct)
     x, b = np.ascontiguousarray(z.T), np.ascontiguousarray(background.T)
@@ -140,10 +140,10 @@ def against(trees: Ensemble, z: Floats, background: Floats, weighing: Weighing =
     for group, where, room in _groups(trees, np.flatnonzero(tabled)):
         big, small = np.empty(room), np.empty(room)
         count(group, t.start, *shape, k.by_width, k.quads, t.depth + 1, *k.splits, b, where, big, small)
-        look_up(group, t.start, *shape, features, begin, t.value, t.output, t.depth + 1, *k.splits, x, where, big, small, out)
+        look_up(group, t.start, *shape, k.on_path, k.begin, t.value, t.output, t.depth + 1, *k.splits, x, where, big, small, out)
     chances = weighing.chances(BITS + 1)
     for i in np.flatnonzero(~tabled):
-        follow(i, t.start, t.end, *shape, features, begin, t.value, t.output, t.depth + 1, *k.splits, chances, x, b, out)
+        follow(i, t.start, t.end, *shape, k.on_path, k.begin, t.value, t.output, t.depth + 1, *k.splits, chances, x, b, out)
     return out
 
 

@@ -50,7 +50,7 @@ class TreeSHAP(Method):
         z, weights = trees.rows(point[0].double().cpu().numpy()), self._read_by(q, trees)
         background = self._background(q, trees)
         per_output = along_paths(trees, z, self._weighing()) if background is None else against(trees, z, background, self._weighing())
-        own, base = trees.predict(point[0].double().cpu().numpy()), trees.expected() if background is None else _mean(trees, background)
+        own, base = trees.sums(z), trees.expected() if background is None else _mean(trees, background)
         values, total, start = np.einsum("bfk,bk->bf", per_output, weights), (own * weights).sum(1), weights @ base
         if self.index == "shapley":
             _check(values, total - start)
