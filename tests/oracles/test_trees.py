@@ -44,7 +44,7 @@ def size_weight(index, k, n):
 
 def enumerated(trees, z, worth, index="shapley"):
     """(values, interactions halved on either side) by the definition."""
-    n, coalitions = trees.features, list(itertools.product([0, 1], repeat=trees.features))
+    n, coalitions = trees.players, list(itertools.product([0, 1], repeat=trees.players))
     v = {s: worth(np.array(s, bool)) for s in coalitions}
     phi, pairs = np.zeros((len(z), n, trees.outputs)), np.zeros((len(z), n, n, trees.outputs))
     with_ = lambda s, *who: tuple(1 if i in who else x for i, x in enumerate(s))  # noqa: E731
@@ -66,7 +66,7 @@ def by_paths(trees, z):
         if trees.feature[i] < 0:
             return np.tile(trees.value[i], (len(z), 1))
         left, right = below(i + 1, present), below(trees.end[i + 1], present)
-        if present[trees.feature[i]]:
+        if present[trees.owner[trees.feature[i]]]:
             return np.where(trees.goes_left(z[:, trees.feature[i]], np.full(len(z), i))[:, None], left, right)
         return trees.share[i + 1] * left + trees.share[trees.end[i + 1]] * right
 
@@ -84,7 +84,7 @@ def by_paths(trees, z):
 
 
 def by_rows(trees, z, background):
-    return lambda present: np.stack([trees.sums(np.where(present, row, background)).mean(0) for row in z])
+    return lambda present: np.stack([trees.sums(np.where(present[trees.owner], row, background)).mean(0) for row in z])
 
 
 def check(trees, z, background):
@@ -142,6 +142,11 @@ def test_random_trees_equal_enumeration(data):
     rows[rng.random(rows.shape) < 0.2] = np.nan
     rows[0] = 0.0
     check(trees, rows[:4], rows[4:])
+    players = data.draw(st.integers(1, 4))
+    owner = rng.integers(0, players, features)
+    check(trees.played(owner, players), rows[:4], rows[4:])
+    narrow, used = trees.narrowed()
+    np.testing.assert_allclose(along_paths(narrow.played(owner[used], players), rows[:4][:, used]), along_paths(trees.played(owner, players), rows[:4]), atol=1e-12)
 
 
 RNG = np.random.default_rng(0)

@@ -47,13 +47,13 @@ def _ways(w, x, at, a, b, feature, threshold, category, missing_left, missing, w
 
 
 @jit
-def _close(w, j, lj, leaf, room, phi, features, level_above, parted, left_child, edge, value, tab, at, quad, nodes, first):  # type: ignore[no-untyped-def]
-    """The subtree under the edge into `j` is done: its feature gets its share, and what is above gets the subtree's sum."""
+def _close(w, j, lj, leaf, room, phi, players, level_above, parted, left_child, edge, value, tab, at, quad, nodes, first):  # type: ignore[no-untyped-def]
+    """The subtree under the edge into `j` is done: its player gets its share, and what is above gets the subtree's sum."""
     outs, above, f = value.shape[1], np.int64(level_above[j]), np.int64(edge[j])
     keep, split = 0.0 if left_child[j] else 1.0, np.float64(parted[j])
     for c in range(outs):
         v = value[j, c] if leaf else 1.0
-        to = phi + ((first + c) * features + f) * LANES
+        to = phi + ((first + c) * players + f) * LANES
         for q in range(nodes):
             sum_ = room[0] + (lj * nodes + q) * LANES if leaf else room[1] + ((lj * outs + c) * nodes + q) * LANES
             same = room[2] + ((lj * outs + c) * nodes + q) * LANES
@@ -65,7 +65,7 @@ def _close(w, j, lj, leaf, room, phi, features, level_above, parted, left_child,
 
 
 @jit
-def _walk(w, a, b, room, phi, features, level, parent, left_child, level_above, parted, edge, feature, share, value, tab, table, quad, nodes, first):  # type: ignore[no-untyped-def]
+def _walk(w, a, b, room, phi, players, level, parent, left_child, level_above, parted, edge, feature, share, value, tab, table, quad, nodes, first):  # type: ignore[no-untyped-def]
     """One tree, LANES rows."""
     outs = value.shape[1]
     for q in range(nodes):
@@ -86,17 +86,18 @@ def _walk(w, a, b, room, phi, features, level, parent, left_child, level_above, 
         until = level[i + 1] if i + 1 < b else 1
         j, lj = i, d
         while lj >= until:
-            _close(w, j, lj, j == i, room, phi, features, level_above, parted, left_child, edge, value, tab, table + (j - a) * 3 * nodes, quad, nodes, first)
+            _close(w, j, lj, j == i, room, phi, players, level_above, parted, left_child, edge, value, tab, table + (j - a) * 3 * nodes, quad, nodes, first)
             j, lj = np.int64(parent[j]), lj - 1
 
 
 @jit_parallel
 def path_values(start, level, parent, left_child, level_above, parted, edge, share, value, output, nodes, table, tab, quads, depth, feature, threshold, category, missing_left, missing, words, x, out):  # type: ignore[no-untyped-def]
-    """Adds the Shapley values of all trees to `out`, (rows, features, outputs)."""
-    n, features, outputs = out.shape
+    """Adds the Shapley values of all trees to `out`, (rows, players, outputs)."""
+    n, players, outputs = out.shape
+    features = x.shape[1]
     outs, most = value.shape[1], quads.shape[2] * LANES
     widest = np.max(np.diff(start))
-    room = np.cumsum(np.array([0, depth * most, depth * outs * most, depth * outs * most, depth * LANES, widest * LANES, CHUNK * features * LANES, CHUNK * outputs * features * LANES]))
+    room = np.cumsum(np.array([0, depth * most, depth * outs * most, depth * outs * most, depth * LANES, widest * LANES, CHUNK * features * LANES, CHUNK * outputs * players * LANES]))
     for chunk in prange((n + CHUNK * LANES - 1) // (CHUNK * LANES)):
         w, r0 = np.zeros(room[7]), chunk * CHUNK * LANES
         m = min(n - r0, CHUNK * LANES)
@@ -109,17 +110,17 @@ def path_values(start, level, parent, left_child, level_above, parted, edge, sha
             first = np.int64(output[t]) if outs == 1 else 0
             for g in range(blocks):
                 _ways(w, room[5] + g * features * LANES, room[4], a, b, feature, threshold, category, missing_left, missing, words)
-                _walk(w, a, b, room, room[6] + g * outputs * features * LANES, features, level, parent, left_child, level_above, parted, edge, feature, share,
+                _walk(w, a, b, room, room[6] + g * outputs * players * LANES, players, level, parent, left_child, level_above, parted, edge, feature, share,
                       value, tab, table[t], quads[nodes[t]], np.int64(nodes[t]), first)
         for k in range(m):
-            for f in range(features):
+            for f in range(players):
                 for c in range(outputs):
-                    out[r0 + k, f, c] += w[room[6] + ((k // LANES * outputs + c) * features + f) * LANES + k % LANES]
+                    out[r0 + k, f, c] += w[room[6] + ((k // LANES * outputs + c) * players + f) * LANES + k % LANES]
 
 
 @jit
-def _pairs(w, i, d, room, phi, features, edge_at, places, count, value, output, nodes):  # type: ignore[no-untyped-def]
-    """What leaf `i` gives every pair of features on its path, and every feature alone."""
+def _pairs(w, i, d, room, phi, players, edge_at, places, count, value, output, nodes):  # type: ignore[no-untyped-def]
+    """What leaf `i` gives every pair of players on its path, and every player alone."""
     outs, sums, whole = value.shape[1], room[5], room[6]
     for x in range(count):
         l1 = np.int64(places[x])
@@ -130,7 +131,7 @@ def _pairs(w, i, d, room, phi, features, edge_at, places, count, value, output, 
             carry(w, (whole, sums + q * LANES), (1.0, 1.0))
         for c in range(outs):
             k = c if outs > 1 else output
-            carry(w, (phi + ((k * features + f1) * features + f1) * LANES, whole), (1.0, value[i, c]))
+            carry(w, (phi + ((k * players + f1) * players + f1) * LANES, whole), (1.0, value[i, c]))
         for y in range(x):
             l2 = np.int64(places[y])
             f2 = edge_at[l2]
@@ -139,16 +140,17 @@ def _pairs(w, i, d, room, phi, features, edge_at, places, count, value, output, 
                 dot(w, (whole, sums + q * LANES, room[1] + (l2 * nodes + q) * LANES), (0.5,))
             for c in range(outs):
                 k = c if outs > 1 else output
-                carry(w, (phi + ((k * features + min(f1, f2)) * features + max(f1, f2)) * LANES, whole), (1.0, value[i, c]))
+                carry(w, (phi + ((k * players + min(f1, f2)) * players + max(f1, f2)) * LANES, whole), (1.0, value[i, c]))
 
 
 @jit_parallel
 def path_interactions(start, level, parent, left_child, level_above, edge, share, value, output, nodes, table, tab, quads, depth, places, place_at, distinct, feature, threshold,
                       category, missing_left, missing, words, x, out):  # type: ignore[no-untyped-def]
-    """Adds the interactions of all trees to `out`, (rows, features, features, outputs): half of a pair's effect on either side, what is left on the diagonal."""
-    n, features, _, outputs = out.shape
+    """Adds the interactions of all trees to `out`, (rows, players, players, outputs): half of a pair's effect on either side, what is left on the diagonal."""
+    n, players, _, outputs = out.shape
+    features = x.shape[1]
     most, widest = quads.shape[2] * LANES, np.max(np.diff(start))
-    room = np.cumsum(np.array([0, depth * most, depth * most, depth * LANES, widest * LANES, features * LANES, most, LANES, outputs * features * features * LANES]))
+    room = np.cumsum(np.array([0, depth * most, depth * most, depth * LANES, widest * LANES, features * LANES, most, LANES, outputs * players * players * LANES]))
     for g in prange((n + LANES - 1) // LANES):
         w, r0, edge_at = np.zeros(room[8]), g * LANES, np.empty(depth, np.int64)
         state, ways, rows, phi = room[2], room[3], room[4], room[7]
@@ -173,19 +175,19 @@ def path_interactions(start, level, parent, left_child, level_above, edge, share
                     weigh(w, (here, here - q_n * LANES, upper, own), (share[i], tab[at + q], tab[at + q_n + q]))
                     line(w, (room[1] + here, own), (-1.0 / (1.0 - quads[q_n, 0, q]), tab[at + 2 * q_n + q]))
                 if feature[i] < 0:
-                    _pairs(w, i, d, rooms, phi, features, edge_at, places[place_at[i] : place_at[i] + distinct[i]], distinct[i], value, np.int64(output[t]), q_n)
-        _spread(w, phi, features, outputs, m, r0, out)
+                    _pairs(w, i, d, rooms, phi, players, edge_at, places[place_at[i] : place_at[i] + distinct[i]], distinct[i], value, np.int64(output[t]), q_n)
+        _spread(w, phi, players, outputs, m, r0, out)
 
 
 @jit
-def _spread(w, phi, features, outputs, m, r0, out):  # type: ignore[no-untyped-def]
+def _spread(w, phi, players, outputs, m, r0, out):  # type: ignore[no-untyped-def]
     """Pairs on both sides of the diagonal, which keeps what pairs do not take."""
     for c in range(outputs):
         for k in range(m):
-            for f in range(features):
-                out[r0 + k, f, f, c] += w[phi + ((c * features + f) * features + f) * LANES + k]
-                for h in range(f + 1, features):
-                    v = w[phi + ((c * features + f) * features + h) * LANES + k]
+            for f in range(players):
+                out[r0 + k, f, f, c] += w[phi + ((c * players + f) * players + f) * LANES + k]
+                for h in range(f + 1, players):
+                    v = w[phi + ((c * players + f) * players + h) * LANES + k]
                     out[r0 + k, f, h, c] += v
                     out[r0 + k, h, f, c] += v
                     out[r0 + k, f, f, c] -= v

@@ -103,8 +103,8 @@ def tables(trees: Ensemble, weighing: Weighing) -> Tables:
 
 
 def along_paths(trees: Ensemble, z: Floats, weighing: Weighing = SHAPLEY) -> Floats:
-    """(rows, features, outputs): absent features follow the trees' own training rows."""
-    out = np.zeros((len(z), trees.features, trees.outputs))
+    """(rows, players, outputs): absent players follow the trees' own training rows."""
+    out = np.zeros((len(z), trees.players, trees.outputs))
     if not compiled():
         return _leaf_by_leaf(trees, z, weighing, out)
     from ._tree_kernels import path_values
@@ -115,10 +115,10 @@ def along_paths(trees: Ensemble, z: Floats, weighing: Weighing = SHAPLEY) -> Flo
 
 
 def interactions(trees: Ensemble, z: Floats) -> Floats:
-    """(rows, features, features, outputs): half of a pair's Shapley interaction on either side, the diagonal takes what is left of the value."""
+    """(rows, players, players, outputs): half of a pair's Shapley interaction on either side, the diagonal takes what is left of the value."""
     from ._tree_kernels import path_interactions
 
-    out = np.zeros((len(z), trees.features, trees.features, trees.outputs))
+    out = np.zeros((len(z), trees.players, trees.players, trees.outputs))
     t, k = trees, tables(trees, SHAPLEY)
     path_interactions(t.start, t.level, t.parent, t.left_child, k.above, t.edge, t.share, t.value, t.output, k.nodes, k.at, k.tab, k.quads, t.depth + 2,
                       k.levels, k.begin, t.distinct, *k.splits, z, out)
@@ -126,13 +126,13 @@ def interactions(trees: Ensemble, z: Floats) -> Floats:
 
 
 def against(trees: Ensemble, z: Floats, background: Floats, weighing: Weighing = SHAPLEY, form: str = "auto") -> Floats:
-    """(rows, features, outputs): absent features hold what a background row holds, the mean over all of them."""
+    """(rows, players, outputs): absent players hold what a background row holds, the mean over all of them."""
     from ._tree_tables import count, follow, look_up
 
     if trees.widest.max() > BITS:
-        raise NotApplicable(f"A background needs trees with at most {BITS} different features on a path; this model has one with {int(trees.widest.max())}. Use the trees' own paths (no background).")
+        raise NotApplicable(f"A background needs trees with at most {BITS} different columns on a path; this model has one with {int(trees.widest.max())}. Use the trees' own paths (no background).")
     t, k = trees, tables(trees, weighing)
-    out = np.zeros((len(z), t.features, t.outputs))
+    out = np.zeros((len(z), t.players, t.outputs))
     fresh = (t.above < 0) & (t.parent >= 0)
     shape = (t.level, t.parent, t.left_child, fresh, t.slot, t.distinct)
     x, b = np.ascontiguousarray(z.T), np.ascontiguousarray(background.T)
@@ -193,7 +193,7 @@ def _leaf_by_leaf(trees: Ensemble, z: Floats, weighing: Weighing, out: Floats) -
         j = i
         while trees.parent[j] >= 0:
             p, s = int(trees.parent[j]), int(trees.slot[j])
-            v = z[:, trees.edge[j]]
+            v = z[:, trees.feature[p]]
             met[:, s] &= trees.goes_left(v, np.full(len(v), p)) == bool(trees.left_child[j])
             usual[s] *= trees.share[j]
             j = p

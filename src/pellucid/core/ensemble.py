@@ -4,6 +4,7 @@ Nodes of a tree stand in preorder: a left child follows its parent, `end[i]` is 
 right child of i stands at `end[i + 1]`. Every split is "x in S goes left", S being {x <= threshold} or a set of categories.
 """
 
+import copy
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -67,6 +68,7 @@ class Ensemble:
         self.parent: Ints = np.concatenate([np.where(t.parent < 0, -1, t.parent + s) for t, s in zip(laid, shift, strict=True)])
         self.end: Ints = np.concatenate([t.end + s for t, s in zip(laid, shift, strict=True)])
         self.category, self.words = _sets(laid, shift)
+        self.players, self.owner = features, np.arange(features)
         self._paths()
 
     level: Ints
@@ -81,20 +83,20 @@ class Ensemble:
     # -- what the paths are made of ------------------------------------------------------------------------------------
 
     def _paths(self) -> None:
-        """For the edge into each node: its feature, the edge above of the same feature, shares of the cover, and the feature's place on the path."""
+        """For the edge into each node: its player, the edge above of the same player, shares of the cover, and the player's place on the path."""
         inner = self.parent >= 0
         up = np.maximum(self.parent, 0)
-        self.edge: Ints = np.where(inner, self.feature[up], -1)
+        self.edge: Ints = np.where(inner, self.owner[self.feature[up]], -1)
         whole = self.cover[up]
         self.share: Floats = np.where(inner, np.divide(self.cover, whole, out=np.full(len(whole), 0.5), where=whole > 0), 1.0)
         self.above = _same_above(self.parent, self.edge)
         self.parted = np.zeros(len(inner), np.int8)
-        """Whether the same feature splits again below the edge."""
+        """Whether the same player splits again below the edge."""
         self.parted[self.above[self.above >= 0]] = 1
         self.joint: Floats = self.share.copy()
-        """The product of the shares of all edges of this feature on the path."""
+        """The product of the shares of all edges of this player on the path."""
         self.distinct = np.zeros(len(inner), np.int64)
-        """Features that differ on the path to a node."""
+        """Players that differ on the path to a node."""
         self.slot = np.zeros(len(inner), np.int64)
         for d in range(1, int(self.level.max()) + 1):
             at = np.flatnonzero(self.level == d)
@@ -103,7 +105,28 @@ class Ensemble:
             self.distinct[at] = self.distinct[self.parent[at]] + new
             self.slot[at] = np.where(new, self.distinct[self.parent[at]], self.slot[np.maximum(above, 0)])
         self.widest: Ints = np.maximum.reduceat(np.where(self.feature < 0, self.distinct, 0), self.start[:-1])
-        """The most features that differ on a path of each tree."""
+        """The most players that differ on a path of each tree."""
+
+    def played(self, owner: Ints, players: int) -> "Ensemble":
+        """The same trees in the game whose players own features: all features of a player are there or absent together."""
+        if players == self.players and np.array_equal(owner, self.owner):
+            return self
+        new = copy.copy(self)
+        new.__dict__.pop("_tables", None)
+        new.players, new.owner = players, np.asarray(owner, np.int64)
+        new._paths()
+        return new
+
+    def narrowed(self) -> tuple["Ensemble", Ints]:
+        """(the same trees over the features that they split by, which those are)."""
+        used = np.unique(np.append(self.feature[self.feature >= 0], [0] if (self.feature < 0).all() else []).astype(np.int64))
+        new = copy.copy(self)
+        new.__dict__.pop("_tables", None)
+        new.features = new.players = len(used)
+        new.owner, new.prepare = np.arange(len(used)), None
+        new.feature = np.where(self.feature < 0, -1, np.searchsorted(used, self.feature))
+        new._paths()
+        return new, used
 
     @property
     def depth(self) -> int:
@@ -111,19 +134,19 @@ class Ensemble:
         return int(self.level.max())
 
     def on_paths(self) -> tuple[Ints, Ints, Ints]:
-        """(where each leaf's list begins, the features that differ on its path, the levels of their last edges), by their place on the path."""
+        """(where each leaf's list begins, the players that differ on its path, the levels of their last edges), by their place on the path."""
         leaf = np.flatnonzero(self.feature < 0)
         begin = np.zeros(len(self.feature), np.int64)
         begin[leaf] = np.concatenate([[0], np.cumsum(self.distinct[leaf])[:-1]])
-        features, levels = np.zeros(int(self.distinct[leaf].sum()), np.int64), np.full(int(self.distinct[leaf].sum()), -1)
+        players, levels = np.zeros(int(self.distinct[leaf].sum()), np.int64), np.full(int(self.distinct[leaf].sum()), -1)
         todo, at = leaf, leaf
         while (alive := self.parent[at] >= 0).any():
             todo, at = todo[alive], at[alive]
             to = begin[todo] + self.slot[at]
             new = levels[to] < 0
-            features[to[new]], levels[to[new]] = self.edge[at[new]], self.level[at[new]]
+            players[to[new]], levels[to[new]] = self.edge[at[new]], self.level[at[new]]
             at = self.parent[at]
-        return begin, features, levels
+        return begin, players, levels
 
     def expected(self) -> Floats:
         """(outputs,) the answer when every split is taken as often as in training."""
@@ -147,7 +170,10 @@ class Ensemble:
         z = np.asarray(x, np.float64)
         if z.ndim != 2 or z.shape[1] != self.features:
             raise UsageError(f"The trees need rows of {self.features} columns; got shape {z.shape}.")
-        z = self.prepare(z) if self.prepare is not None else z
+        return self.cast(self.prepare(z) if self.prepare is not None else z)
+
+    def cast(self, z: Floats) -> Floats:
+        """Rows of features in the precision that the library compares in."""
         return np.ascontiguousarray(z.astype(np.float32).astype(np.float64) if self.single else z)
 
     def leaves(self, z: Floats, tree: int) -> Ints:
