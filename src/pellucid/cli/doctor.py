@@ -109,9 +109,11 @@ def _package(name: str) -> Iterator[Line]:
 
 def _kept(name: str, procedure: Any) -> Iterator[Line]:
     """What it owes and promises, tried on small networks: each fault, or how much was tried."""
-    from ..core.procedure import Method
+    from ..core.procedure import Method, Metric
     from ..run.conformance import conform, conform_metric
 
+    if not isinstance(procedure, (Method, Metric)):
+        return  # what learns or searches has no conformance suite yet: that it can be made is all that was tried
     findings = list(conform(procedure) if isinstance(procedure, Method) else conform_metric(procedure))
     faults = [f for f in findings if f.fault]
     yield from (Line(name, f"{f.duty}: {f.fault}", False) for f in faults)

@@ -123,7 +123,7 @@ def _explain(sub: argparse.ArgumentParser) -> None:
 
 
 def _list(sub: argparse.ArgumentParser) -> None:
-    sub.add_argument("kind", choices=("methods", "metrics", "models"), help="what to list")
+    sub.add_argument("kind", choices=("methods", "metrics", "effects", "counterfactuals", "surrogates", "examples", "models"), help="what to list")
     sub.add_argument("--json", action="store_true", help="print JSON")
     sub.set_defaults(command=_later("listing"))
 
@@ -142,7 +142,7 @@ def _doctor(sub: argparse.ArgumentParser) -> None:
 
 COMMANDS: tuple[tuple[str, str, Callable[[argparse.ArgumentParser], None], str | None], ...] = (
     ("explain", "say which parts of an input made the model answer as it did, with evidence", _explain, EXPLAIN),
-    ("list", "list the methods, the metrics or the models", _list, None),
+    ("list", "list the methods, the metrics, the other procedures or the models", _list, None),
     ("show", "show what a method or metric does, its parameters, and when it misleads", _show, None),
     ("doctor", "check this installation, or a package that extends it", _doctor, None),
 )

@@ -14,7 +14,12 @@ from . import card as _card
 from .card import Card
 from .errors import UnknownName, UsageError
 
-KINDS = {"methods": "pellucid.attribution", "metrics": "pellucid.metrics"}
+KINDS = {
+    "methods": "pellucid.attribution", "metrics": "pellucid.metrics", "effects": "pellucid.effects", "counterfactuals": "pellucid.counterfactuals", "surrogates": "pellucid.surrogates",
+    "examples": "pellucid.examples",
+}  # fmt: skip
+VERBS = {"methods": "attribute", "metrics": "score", "counterfactuals": "find"}
+"""What marks a class of each kind; all others learn, and have the verb `fit`."""
 ENTRY_POINTS = "pellucid.procedures"
 
 
@@ -52,6 +57,8 @@ def entries(kind: str) -> dict[str, Entry]:
         raise UnknownName("kind of procedure", kind, KINDS)
     found = {e.name: e for e in _package_entries(KINDS[kind], kind)}
     for point in importlib.metadata.entry_points(group=ENTRY_POINTS):
+        if kind not in VERBS and point.name != kind:
+            continue  # the verb does not tell them apart: the entry point's name does
         for e in _package_entries(point.value, kind):
             found.setdefault(e.name, e)
     return found
@@ -93,7 +100,7 @@ def _package_entries(package: str, kind: str) -> Iterator[Entry]:
 
 
 def _file_entries(path: Path, module: str, kind: str) -> Iterator[Entry]:
-    verb = {"methods": "attribute", "metrics": "score"}[kind]
+    verb = VERBS.get(kind, "fit")
     for node in ast.parse(path.read_text(encoding="utf-8")).body:
         if isinstance(node, ast.ClassDef) and any(isinstance(n, ast.FunctionDef) and n.name == verb for n in node.body):
             card = next((_literal(n.value, path) for n in node.body if isinstance(n, (ast.Assign, ast.AnnAssign)) and _name(n) == "card"), None)

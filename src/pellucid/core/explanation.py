@@ -15,6 +15,7 @@ from torch import Tensor
 
 from .errors import NotApplicable, UsageError
 from .evidence import Cost, Evidence, Reading
+from .keeping import atomic, plain
 from .players import Players
 from .tree import Tree, leaves, paths
 
@@ -118,10 +119,10 @@ class Explanation:
         if not path.parent.is_dir():
             raise UsageError(f"save() needs a folder that exists; there is no {str(path.parent)!r}.")
         if suffix == ".safetensors":
-            _atomic(path, lambda p: save_file(self.tensors(), p, metadata={"pellucid": json.dumps(self.to_dict())}))
+            atomic(path, lambda p: save_file(self.tensors(), p, metadata={"pellucid": json.dumps(self.to_dict())}))
         elif suffix == ".json":
             whole = {**self.to_dict(), "tensors": {k: {"shape": list(t.shape), "dtype": _dtype(t), "data": t.double().reshape(-1).tolist()} for k, t in self.tensors().items()}}
-            _atomic(path, lambda p: Path(p).write_text(json.dumps(whole), encoding="utf-8"))
+            atomic(path, lambda p: Path(p).write_text(json.dumps(whole), encoding="utf-8"))
         elif suffix in (".png", ".svg", ".html"):
             _views().save(self, path)
         else:
@@ -163,8 +164,8 @@ class Explanation:
 
     def to_dict(self) -> dict[str, Any]:
         """All but the tensors, as plain data."""
-        plain = ("method", "parameters", "target", "at", "baseline", "seed", "ids", "axes", "names", "predictions", "signed", "provenance")
-        d: dict[str, Any] = {"format": FORMAT, **{k: _plain(getattr(self, k)) for k in plain}}
+        fields = ("method", "parameters", "target", "at", "baseline", "seed", "ids", "axes", "names", "predictions", "signed", "provenance")
+        d: dict[str, Any] = {"format": FORMAT, **{k: plain(getattr(self, k)) for k in fields}}
         d["cost"] = dataclasses.asdict(self.cost)
         d["evidence"] = self.evidence.to_dict() if self.evidence else None
         d["players"] = self.players.to_dict() if self.players else None
@@ -201,27 +202,6 @@ class Explanation:
 
 def _views() -> Any:
     return importlib.import_module(VIEWS)
-
-
-def _atomic(path: Path, write: Any) -> None:
-    """Writes beside the file and renames: a half-written file is never left under the name."""
-    temporary = path.with_name(f".{path.name}.part")
-    try:
-        write(temporary)
-        temporary.replace(path)
-    except OSError as e:
-        raise UsageError(f"{str(path)!r} cannot be written: {e.strerror or e}.") from None
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
-def _plain(v: Any) -> Any:
-    """Numbers, texts and lists of them; anything else in its own words."""
-    if isinstance(v, Mapping):
-        return {str(k): _plain(w) for k, w in v.items()}
-    if isinstance(v, (tuple, list)):
-        return [_plain(w) for w in v]
-    return v if v is None or isinstance(v, (int, float, str, bool)) else repr(v)
 
 
 def _dtype(t: Tensor) -> str:

@@ -64,6 +64,12 @@ class Procedure:
         """The parameters by name."""
         return {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
 
+    def _check_needs(self, q: Question) -> None:
+        lacking = self.card.needs & ~q.model.can
+        if lacking:
+            words = ", ".join(n.name.lower() for n in type(lacking) if n in lacking and n.name)
+            raise NotApplicable(f"{self.name} needs a model that offers {words}; {q.model.name} does not. `pellucid show {self.name}` says more.")
+
 
 class Method(Procedure):
     """Gives every part of the input, or of a layer, its share in the answer."""
@@ -88,12 +94,6 @@ class Method(Procedure):
             return self._explanation(q, found)
         finally:
             q.close()
-
-    def _check_needs(self, q: Question) -> None:
-        lacking = self.card.needs & ~q.model.can
-        if lacking:
-            words = ", ".join(n.name.lower() for n in type(lacking) if n in lacking and n.name)
-            raise NotApplicable(f"{self.name} needs a model that offers {words}; {q.model.name} does not. `pellucid list methods` shows what each method needs.")
 
     def _averaged(self, q: Question) -> Values:
         """The mean over many baselines, with its standard error; all else is the first run's, less notes that not every run gave."""

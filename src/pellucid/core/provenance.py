@@ -13,6 +13,7 @@ from .question import Question
 from .tree import leaves
 
 if TYPE_CHECKING:
+    from .estimator import Fitted
     from .procedure import Values
 
 TOP = 5
@@ -73,7 +74,7 @@ def _chances(out: Tensor) -> Tensor:
     return out if bool((out >= 0).all()) and bool(((out.sum(1) - 1).abs() < 1e-4).all()) else out.softmax(1)
 
 
-def provenance(q: Question, found: "Values") -> dict[str, Any]:
+def provenance(q: Question, found: "Values | Fitted") -> dict[str, Any]:
     """Versions, hashes and notes."""
     from .. import __version__
 

@@ -1,0 +1,42 @@
+"""`pel.learn`: something learnt from a model and rows of data, in one call."""
+
+from typing import Any
+
+from ..backends import load, wrap
+from ..backends.tabular import ask_table
+from ..core import catalogue
+from ..core.errors import UnknownName, UsageError
+from ..core.estimator import Estimator, Fitted
+from ..core.progress import Watcher, watching
+
+KINDS = ("effects", "surrogates", "examples")
+"""The kinds of procedure that learn from rows of data."""
+
+
+def learn(
+    model: Any, data: Any, *, method: str | Estimator, target: Any = None, kinds: Any = None, baseline: Any = 0, ids: Any = None, seed: int = 0, batch_size: Any = None,
+    progress: Watcher | None = None, **parameters: Any,
+) -> Fitted:
+    """What has a model learnt, as its answers on these rows show?
+
+    `data` is a DataFrame of any columns, an array or a tensor of rows; `method` the name of an effect, a surrogate or a way to choose examples
+    (`pellucid list effects`, `list surrogates`, `list examples`), or one made already. `kinds` says what a column holds where that cannot be seen:
+    {"zip": "category"}. Other keywords are the method's parameters.
+    """
+    chosen = named(method, parameters)
+    q = ask_table(load(model) if isinstance(model, str) else wrap(model), data, target, baseline=baseline, kinds=kinds, ids=ids, seed=seed, batch_size=batch_size)
+    with watching(progress):
+        return chosen(q)
+
+
+def named(method: str | Estimator, parameters: dict[str, Any]) -> Estimator:
+    """The estimator behind a name, with its parameters; one that is made already takes none."""
+    if isinstance(method, Estimator):
+        if parameters:
+            raise UsageError(f"Parameters go into the method itself; got {', '.join(parameters)} beside a {type(method).__name__}.")
+        return method
+    known = {name: kind for kind in KINDS for name in catalogue.entries(kind)}
+    if method not in known:
+        raise UnknownName("effect, surrogate or way to choose examples", str(method), known, f"`pellucid list {KINDS[0]}` shows some.")
+    made: Estimator = catalogue.make(known[method], method, **parameters)
+    return made

@@ -1,0 +1,1 @@
+"""Simple models in the place of a large one: trees, lines, rules. To add one: write one file, add one line here."""
