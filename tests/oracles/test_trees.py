@@ -1,7 +1,5 @@
 """Tree SHAP against plain enumeration of all coalitions, on ensembles of every family, with numeric, categorical and missing splits."""
 
-import itertools
-import math
 import pickle
 
 import numpy as np
@@ -9,13 +7,11 @@ import pytest
 import torch
 from hypothesis import given, settings, strategies as st
 from sklearn import ensemble as forests
-from sklearn.compose import ColumnTransformer
 from sklearn.linear_model import LinearRegression
-from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import OneHotEncoder
 from sklearn.tree import DecisionTreeClassifier, DecisionTreeRegressor
 
 import pellucid as pel
+from coalitions import by_paths, by_rows, enumerated
 from pellucid.attribution import TreeSHAP, _tree_values as trees_of
 from pellucid.attribution._tree_values import Weighing, against, along_paths, interactions
 from pellucid.backends import wrap
@@ -32,59 +28,6 @@ lightgbm = pytest.importorskip("lightgbm")
 xgboost = pytest.importorskip("xgboost")
 
 SEMI = {"shapley": Weighing(), "banzhaf": Weighing(half=True), "beta": Weighing(4, 1)}
-
-
-def size_weight(index, k, n):
-    """What a coalition of k among n - 1 others counts."""
-    if index == "shapley":
-        return math.factorial(k) * math.factorial(n - k - 1) / math.factorial(n)
-    beta = lambda a, b: math.gamma(a) * math.gamma(b) / math.gamma(a + b)  # noqa: E731
-    return 0.5 ** (n - 1) if index == "banzhaf" else beta(k + 1, n - 1 - k + 4) / beta(4, 1)
-
-
-def enumerated(trees, z, worth, index="shapley"):
-    """(values, interactions halved on either side) by the definition."""
-    n, coalitions = trees.players, list(itertools.product([0, 1], repeat=trees.players))
-    v = {s: worth(np.array(s, bool)) for s in coalitions}
-    phi, pairs = np.zeros((len(z), n, trees.outputs)), np.zeros((len(z), n, n, trees.outputs))
-    with_ = lambda s, *who: tuple(1 if i in who else x for i, x in enumerate(s))  # noqa: E731
-    for s in coalitions:
-        for i in (i for i in range(n) if not s[i]):
-            phi[:, i] += size_weight(index, sum(s), n) * (v[with_(s, i)] - v[s])
-            for j in (j for j in range(n) if not s[j] and j != i):
-                weight = math.factorial(sum(s)) * math.factorial(n - sum(s) - 2) / math.factorial(n - 1) / 2
-                pairs[:, i, j] += weight * (v[with_(s, i, j)] - v[with_(s, i)] - v[with_(s, j)] + v[s])
-    for i in range(n):
-        pairs[:, i, i] = phi[:, i] - pairs[:, i].sum(1)
-    return phi, pairs
-
-
-def by_paths(trees, z):
-    """The worth of a coalition where absent features split as training rows did."""
-
-    def below(i, present):
-        if trees.feature[i] < 0:
-            return np.tile(trees.value[i], (len(z), 1))
-        left, right = below(i + 1, present), below(trees.end[i + 1], present)
-        if present[trees.owner[trees.feature[i]]]:
-            return np.where(trees.goes_left(z[:, trees.feature[i]], np.full(len(z), i))[:, None], left, right)
-        return trees.share[i + 1] * left + trees.share[trees.end[i + 1]] * right
-
-    def worth(present):
-        out = np.tile(trees.base, (len(z), 1))
-        for t, k in enumerate(trees.output):
-            found = below(trees.start[t], present)
-            if found.shape[1] > 1:
-                out += found
-            else:
-                out[:, k] += found[:, 0]
-        return out
-
-    return worth
-
-
-def by_rows(trees, z, background):
-    return lambda present: np.stack([trees.sums(np.where(present[trees.owner], row, background)).mean(0) for row in z])
 
 
 def check(trees, z, background):
@@ -335,7 +278,7 @@ def test_what_every_method_is_put_through(tmp_path):
     assert not TreeSHAP()(ask(wrap(ignored), np.c_[ROWS[:4, :2], np.zeros(4)])).values[:, 2].any()
 
 
-def test_tables_of_numbers_are_rows_and_others_are_no_business_of_trees():
+def test_tables_of_numbers_are_rows():
     pandas = pytest.importorskip("pandas")
     frame = pandas.DataFrame(ROWS, columns=list("abcde"))
     net = forests.RandomForestRegressor(**FEW).fit(frame, Y)
@@ -345,7 +288,3 @@ def test_tables_of_numbers_are_rows_and_others_are_no_business_of_trees():
     np.testing.assert_allclose(e.total, net.predict(frame.iloc[:3]), atol=1e-9)
     b = pel.explain(net, frame.iloc[:3], method="tree-shap", baseline=frame.iloc[5:80], evidence="none")
     np.testing.assert_allclose(b.base, net.predict(frame.iloc[5:80]).mean(), atol=1e-9)
-    words = frame.assign(a=["x", "y"] * 150)
-    mixed = make_pipeline(ColumnTransformer([("words", OneHotEncoder(), ["a"])], remainder="passthrough"), forests.RandomForestRegressor(**FEW)).fit(words, Y)
-    with pytest.raises(NotApplicable, match="trees"):
-        pel.explain(mixed, words.iloc[:2], method="tree-shap", baseline=words, evidence="none")

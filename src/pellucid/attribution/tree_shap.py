@@ -1,5 +1,6 @@
 """Tree SHAP: exact Shapley values of tree ensembles."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -7,7 +8,7 @@ import torch
 from torch import Tensor
 
 from ..core.card import Card, Needs, Promise, param
-from ..core.ensemble import Ensemble, Floats
+from ..core.ensemble import Ensemble, Floats, Ints, TreeSum
 from ..core.errors import CannotComplete, NotApplicable, UsageError
 from ..core.players import Players
 from ..core.procedure import Method, Values
@@ -41,40 +42,50 @@ class TreeSHAP(Method):
     alpha: float = param(16.0, "of index='beta': above beta, small coalitions count more", ge=1)
     beta: float = param(1.0, "of index='beta'", ge=1)
     interactions: bool = param(False, "every pair of columns as well")
+    mixed: str = param("refuse", "columns that a preprocessing step mixes, as PCA does: refused, or joined to one player", choices=("refuse", "join"))
 
     def attribute(self, q: Question) -> Values:
-        found = q.model.trees()
-        trees, point = found.ensemble, leaves(q.point)
-        if q.places or len(point) != 1 or point[0].ndim != 2:
-            raise NotApplicable(f"Tree SHAP needs rows of numbers at the input of {q.model.name}; got {'a layer' if q.places else [tuple(p.shape) for p in point]}.")
-        z, weights = trees.rows(point[0].double().cpu().numpy()), self._read_by(q, trees)
-        background = self._background(q, trees)
+        if q.places or len(leaves(q.point)) != 1 or leaves(q.point)[0].ndim != 2:
+            raise NotApplicable(f"Tree SHAP needs rows of a table at the input of {q.model.name}; got {'a layer' if q.places else [tuple(p.shape) for p in leaves(q.point)]}.")
+        found, told = q.model.trees(q.x), q.model.features(q.x)
+        names = told or ((tuple(f"column {j}" for j in range(found.columns)),) * q.size)
+        trees, player = found.grouped(self.mixed == "join", [n.partition(" = ")[0] for n in names[0]], "Tree SHAP")
+        z, weights = found.read(q.x), self._read_by(q, trees)
+        background = self._background(q, found)
         per_output = along_paths(trees, z, self._weighing()) if background is None else against(trees, z, background, self._weighing())
         own, base = trees.sums(z), trees.expected() if background is None else _mean(trees, background)
         values, total, start = np.einsum("bfk,bk->bf", per_output, weights), (own * weights).sum(1), weights @ base
         if self.index == "shapley":
             _check(values, total - start)
         pairs = self._pairs(trees, z, weights, background)
-        told = torch.from_numpy(values)
-        names = tuple(q.model.columns or [f"column {j}" for j in range(trees.features)])
-        players = Players((names,) * q.size, told, interactions=pairs, absent="a background row's" if background is not None else "what training rows held at each split")
-        return Values(told.to(point[0]), notes=self._notes(found.scale, background), base=torch.from_numpy(start), total=torch.from_numpy(total), players=players)
+        shared = torch.from_numpy(values[:, player] / np.bincount(player)[player])
+        labels = torch.from_numpy(player).expand(q.size, -1) if trees.players < found.columns else None
+        players = Players(_joined(names, player), torch.from_numpy(values), interactions=pairs, labels=labels,
+                          absent="a background row's" if background is not None else "what training rows held at each split")
+        notes = (*self._notes(found.scale, background), *found.notes)
+        return Values(shared.to(leaves(q.point)[0]), notes=notes, base=torch.from_numpy(start), total=torch.from_numpy(total), players=players)
 
     def _weighing(self) -> Weighing:
         return Weighing(half=True) if self.index == "banzhaf" else Weighing(self.alpha, self.beta) if self.index == "beta" else Weighing()
 
-    def _background(self, q: Question, trees: Ensemble) -> Floats | None:
-        given = isinstance(q.baseline, (Samples, Tensor))
+    def _background(self, q: Question, found: TreeSum) -> Floats | None:
+        given = isinstance(q.baseline, (Samples, Tensor)) and getattr(q.baseline, "given", True)
         if self.absent == "paths" or (self.absent == "auto" and not given):
             return None
         if not given:
-            raise UsageError("Tree SHAP with absent='background' needs its rows: baseline=pel.Samples(rows), or one row as a tensor.")
-        rows = q.baseline.parts[0] if isinstance(q.baseline, Samples) else leaves(q.start)[0]
-        return trees.rows(torch.as_tensor(rows).double().reshape(-1, trees.features).cpu().numpy())
+            raise UsageError("Tree SHAP with absent='background' needs its rows: baseline=pel.Samples(rows), a DataFrame, or one row as a tensor.")
+        rows = torch.as_tensor(q.baseline.parts[0] if isinstance(q.baseline, Samples) else leaves(q.start)[0]).double()
+        if not rows.numel():
+            raise UsageError("A background needs at least one row; this one has none.")
+        if isinstance(q.x, Mapping):
+            return found.read({"present": rows, "row": torch.zeros(len(rows), dtype=torch.long)})
+        return found.read(rows.reshape(-1, found.columns))
 
     def _read_by(self, q: Question, trees: Ensemble) -> Floats:
         """(rows, outputs): how the target reads what the trees add up to."""
         target, k, classes = q.resolved_target(), trees.outputs, len(q.model.labels or ())
+        if classes == 1:
+            raise NotApplicable(f"Tree SHAP explains why one class rather than another; {q.model.name} knows one class only, {q.model.labels[0]!r}. Fit it on rows of several.")  # type: ignore[index]
         weights = np.zeros((q.size, k))
         for i in range(q.size):
             own = of_row(target, i)
@@ -95,12 +106,20 @@ class TreeSHAP(Method):
             raise NotApplicable("Tree SHAP gives Shapley interactions along the trees' paths only. Leave the background and the index out.")
         if not compiled():
             raise NotApplicable("Interactions of trees need numba: pip install 'pellucid[trees]'.")
-        return 2 * torch.from_numpy(np.einsum("bfgk,bk->bfg", interactions(trees, z), weights) * (1 - np.eye(trees.features)))
+        return 2 * torch.from_numpy(np.einsum("bfgk,bk->bfg", interactions(trees, z), weights) * (1 - np.eye(trees.players)))
 
     def _notes(self, scale: str, background: Floats | None) -> tuple[str, ...]:
         absent = "an absent column follows the trees' own training rows" if background is None else f"an absent column holds a background row's, the mean over {len(background)}"
         slow = () if compiled() else ("numba is not installed, so that plain numpy did the work: pip install 'pellucid[trees]' is about ten times faster",)
         return (absent, *((f"values are in {scale}",) if scale else ()), *slow)
+
+
+def _joined(names: tuple[tuple[str, ...], ...], player: Ints) -> tuple[tuple[str, ...], ...]:
+    """The players' names: columns that are one player are named together."""
+    if player.max(initial=-1) + 1 == len(player):
+        return names
+    own = [np.flatnonzero(player == p) for p in range(int(player.max()) + 1)]
+    return tuple(tuple(" + ".join(row[j] for j in at) for at in own) for row in names)
 
 
 def _mean(trees: Ensemble, background: Floats) -> Floats:

@@ -1,6 +1,7 @@
 """The trees of XGBoost and LightGBM, from the dumps that they write themselves."""
 
 import importlib
+import itertools
 import json
 from collections.abc import Callable
 from typing import Any
@@ -28,15 +29,35 @@ def scores(booster: Any) -> Callable[[Any], Any]:
     """What a bare booster's trees add up to, by the library's own code."""
     if type(booster).__module__.startswith("lightgbm."):
         averages = "average_output" in booster.model_to_string(num_iteration=1).partition("Tree=")[0]  # its raw scores are sums where its answers are means
-        return lambda x: booster.predict(np.asarray(x, np.float64), raw_score=not averages)
+        return lambda x: booster.predict(x if hasattr(x, "iloc") or hasattr(x, "tocoo") else np.asarray(x, np.float64), raw_score=not averages)
 
     def xgboost_scores(x: Any) -> Any:
         xgboost = importlib.import_module("xgboost")
         types = booster.feature_types
+        if hasattr(x, "iloc") or hasattr(x, "tocoo"):
+            return booster.predict(xgboost.DMatrix(x, enable_categorical=hasattr(x, "iloc")), output_margin=True)
         rows = xgboost.DMatrix(np.asarray(x, np.float64), feature_names=booster.feature_names, feature_types=types, enable_categorical=bool(types) and "c" in types)
         return booster.predict(rows, output_margin=True)
 
     return xgboost_scores
+
+
+def categories(m: Any) -> Any:
+    """The categories that a model was fitted on, in the order of its codes: by the number of the column, or a list over columns of categories; None where it keeps none."""
+    if type(m).__module__.startswith("lightgbm."):
+        return getattr(m, "booster_", m).pandas_categorical
+    booster = m.get_booster() if hasattr(m, "get_booster") else m
+    gradient = json.loads(bytes(booster.save_raw("json")))["learner"]["gradient_booster"]
+    kept = gradient.get("gbtree", gradient)["model"].get("cats", {}).get("enc")
+    return {j: _words(own) for j, own in enumerate(kept)} if kept else None
+
+
+def _words(kept: dict[str, Any]) -> list[Any]:
+    """Categories as XGBoost keeps them: numbers, or words as bytes and where each begins."""
+    if "offsets" not in kept:
+        return list(kept["values"])
+    letters, at = bytes(v % 256 for v in kept["values"]), kept["offsets"]
+    return [letters[a:b].decode() for a, b in itertools.pairwise(at)]
 
 
 def _xgboost(m: Any) -> Found:

@@ -1,5 +1,6 @@
 """scikit-learn's trees: single ones, forests, boosting, bagging, voting, isolation. Nothing is imported; classes are known by name."""
 
+import importlib
 from collections.abc import Callable
 from typing import Any
 
@@ -19,7 +20,18 @@ def read(m: Any) -> Found | None:
     if not type(m).__module__.startswith("sklearn."):
         return None
     reader = next((r for known, r in READERS.items() if name.startswith(known)), None)
-    return None if reader is None else reader(m)
+    if reader is None:
+        return None
+    ensemble, scores, scale = reader(m)
+    return ensemble, (scores if reader is _histogram else _named(m, scores)), scale
+
+
+def _named(m: Any, scores: Scores) -> Scores:
+    """The same for rows as the estimator was fitted on them: with the names of its columns, if it was given any."""
+    names = getattr(m, "feature_names_in_", None)
+    if names is None:
+        return scores
+    return lambda x: scores(importlib.import_module("pandas").DataFrame(x, columns=names) if isinstance(x, np.ndarray) else x)
 
 
 def takes_missing(m: Any) -> bool:
@@ -138,28 +150,41 @@ def _histogram(m: Any) -> Found:
             left, right = (np.where(leaf, -1, n[side].astype(np.int64)) for side in ("left", "right"))
             trees.append(OneTree(left, right, columns[n["feature_idx"]], n["num_threshold"], n["count"], n["value"], k, missing_left=n["missing_go_to_left"], sets=sets, known=seen))
     ensemble = Ensemble(trees, m.n_features_in_, m.n_trees_per_iteration_, np.ravel(m._baseline_prediction), prepare=prepare)
-    return (ensemble, lambda x: m._raw_predict(np.asarray(x, np.float64)), "log-odds") if _classes(m) else (ensemble, _raw_or_predict(m), "")
+    raw = _classes(m) or getattr(m, "loss", "squared_error") in ("poisson", "gamma")  # a regression's own scale is that of its link
+    ask = m._raw_predict if raw else m.predict
+
+    def scores(x: Any) -> Any:
+        if prepare is None and m._preprocessor is not None and isinstance(x, np.ndarray):  # codes of categories that are words
+            out = np.tile(np.ravel(m._baseline_prediction).astype(np.float64), (len(x), 1))
+            m._predict_iterations(np.ascontiguousarray(x[:, columns]), m._predictors, out, False, 1)
+            return out
+        return ask(x if prepare is None or hasattr(x, "iloc") else _as_fitted(m, x))
+
+    return ensemble, scores, "log-odds" if _classes(m) else "log of the mean" if raw else ""
 
 
-def _raw_or_predict(m: Any) -> Scores:
-    """A regression's own scale is that of its link: the log of what it predicts for counts."""
-    return (lambda x: m._raw_predict(np.asarray(x, np.float64))) if getattr(m, "loss", "squared_error") in ("poisson", "gamma") else m.predict  # type: ignore[no-any-return]
+def _as_fitted(m: Any, x: Any) -> Any:
+    names = getattr(m, "feature_names_in_", None)
+    return x if names is None else importlib.import_module("pandas").DataFrame(x, columns=names)
 
 
 def _order(m: Any) -> tuple[Any, Callable[[Floats], Floats] | None]:
-    """(the user's column of each column inside, what turns rows into codes of categories, where there are any)."""
+    """(the user's column of each column inside, what turns rows into codes of categories, where these are numbers)."""
     inside, n = getattr(m, "_preprocessor", None), m.n_features_in_
     if inside is None:
         return np.arange(n), None
-    pick = [np.flatnonzero(s) if np.asarray(s).dtype == bool else np.arange(n)[s] for _, _, s in inside.transformers_]
-    columns = np.concatenate(pick)
+    columns = np.concatenate([inside._transformer_to_input_indices[name] for name, _, _ in inside.transformers_]).astype(int)
+    words = any(np.asarray(c).dtype.kind not in "fiub" for c in inside.named_transformers_["encoder"].categories_)
+    return columns, None if words else lambda x: coded(m, _as_fitted(m, x))
 
-    def prepare(x: Floats) -> Floats:
-        coded, out = np.asarray(inside.transform(x), np.float64), np.empty((len(x), n))
-        out[:, columns] = coded
-        return out
 
-    return columns, prepare
+def coded(m: Any, x: Any) -> Floats:
+    """Rows of a HistGradientBoosting model with its categories as codes, columns in the user's order."""
+    inside, columns = m._preprocessor, _order(m)[0]
+    given = np.asarray(inside.transform(x), np.float64)
+    out = np.empty((len(given), m.n_features_in_))
+    out[:, columns] = given
+    return out
 
 
 READERS: dict[str, Callable[[Any], Found]] = {

@@ -4,44 +4,90 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
+from ..core.card import Needs
 from ..core.errors import UnknownName, UsageError
 from ..core.question import Samples
 
 if TYPE_CHECKING:
     from .function import FunctionModel
 
+SHOWN = 100
+"""Explained rows that stand in for a background, at most."""
+
 
 def posed(model: "FunctionModel", frame: Any, baseline: Any) -> "tuple[FunctionModel, Any, Any]":
     """The question which cells of a DataFrame's rows are there: 1 is the row's own cell, -d that of background row d."""
     if not hasattr(frame, "iloc") or not hasattr(frame, "columns"):
         raise UsageError(f"{model.name} takes tables; got {type(frame).__name__}. Give a DataFrame: rows as df.iloc[[3]], with two pairs of brackets.")
-    background = baseline.parts[0] if isinstance(baseline, Samples) and len(baseline.parts) == 1 else baseline
-    if not hasattr(background, "iloc") or not len(background):
+    trees, background = getattr(model, "trees", None) if Needs.TREES in model.can else None, given_rows(baseline)
+    if trees is not None and not hasattr(background, "iloc"):
+        background = frame  # the trees' own paths need no other rows; what else is asked takes cells of those that are explained
+    if not hasattr(background, "iloc"):
         raise UsageError(f"A table needs rows that absent cells are taken from; got {background!r} as the baseline. Give baseline=train, a DataFrame with the same columns (--background FILE).")
     wanted = list(model.columns) if model.columns is not None else list(frame.columns)
     own, other = (_chosen(f, wanted, model.name, what) for f, what in ((frame, "the rows"), (background, "the background")))
+    if background is frame:
+        other = other.iloc[np.unique(np.linspace(0, len(other) - 1, min(SHOWN, len(other))).round().astype(int))]
     mix = Mixed(model.function, _pooled(own, other), len(own), len(other))
     twin = model.twin(mix, takes="tensor", columns=[str(c) for c in wanted], parts=_cells(own))
-    behind = f"; the evidence hides cells behind those of background row {mix.middle}" if len(other) > 1 else ""
-    twin.notes.append(f"a table's row is mixed of its own cells and those of a background row, and no cell is invented{behind}")
+    behind = f"; the evidence hides cells behind those of {'explained' if background is frame else 'background'} row {mix.middle}" if len(other) > 1 else ""
+    twin.notes += [f"a table's row is mixed of its own cells and those of {'another' if background is frame else 'a background'} row, and no cell is invented{behind}", *_extra(frame, wanted)]
     twin.absent = "the background row's cells" if len(other) == 1 else "the cells of a background row"
     x = {"present": torch.ones(len(own), len(wanted), dtype=torch.float64), "row": torch.arange(len(own))}
     absent = -torch.arange(len(other), dtype=torch.float64)[:, None].expand(-1, len(wanted))
-    return twin, x, Samples(absent) if len(other) > 1 else 0
+    if trees is None:
+        return twin, x, Samples(absent) if len(other) > 1 else 0
+    twin.can |= Needs.TREES
+    twin.trees = lambda _: trees.of_table(mix)  # type: ignore[method-assign]
+    return twin, x, Explained(absent) if background is frame else Samples(absent)
+
+
+class Explained(Samples):
+    """Where a model of trees was given no background: the explained rows themselves stand in for what is absent, wherever anything but the trees' own paths is asked."""
+
+    given = False
+
+    def __repr__(self) -> str:
+        return f"none given; {self.n} of the explained rows where one is needed"
+
+
+def given_rows(baseline: Any) -> Any:
+    """The rows inside what was given as a baseline; a table of none is refused."""
+    rows = baseline.parts[0] if isinstance(baseline, Samples) and len(baseline.parts) == 1 else baseline
+    if hasattr(rows, "iloc") and not len(rows):
+        raise UsageError("A background needs at least one row; this one is a table without rows.")
+    return rows
+
+
+def as_frame(table: Any) -> Any:
+    """Tables of polars, Arrow and their like as a DataFrame, by their own way; anything else as it is."""
+    if hasattr(table, "iloc") or not hasattr(table, "to_pandas"):
+        return table
+    try:
+        return table.to_pandas()
+    except ImportError as e:
+        raise UsageError(f"A {type(table).__module__.partition('.')[0]} table becomes a DataFrame by its own to_pandas(), which needs the package {e.name!r}. Install it: pip install {e.name}.") from None
+
+
+def _extra(frame: Any, wanted: Sequence[Any]) -> list[str]:
+    """What the model does not take."""
+    extra = [str(c) for c in frame.columns if c not in wanted]
+    return [f"{len(extra)} column{'s' * (len(extra) > 1)} that the model does not take {'were' if len(extra) > 1 else 'was'} left out: {', '.join(extra[:6])}{', ...' if len(extra) > 6 else ''}"] if extra else []
 
 
 def numbers(model: "FunctionModel", frame: Any, baseline: Any) -> "tuple[FunctionModel, Any, Any] | None":
     """A table of numbers alone, as rows of them, for models whose trees read such; None for any other."""
     wanted = list(model.columns) if model.columns is not None else list(frame.columns)
-    given = baseline.parts[0] if isinstance(baseline, Samples) and len(baseline.parts) == 1 else baseline
-    tables = [_chosen(f, wanted, model.name, what) for f, what in ((frame, "the rows"), (given, "the background")) if hasattr(f, "iloc")]
+    tables = [_chosen(f, wanted, model.name, what) for f, what in ((frame, "the rows"), (given_rows(baseline), "the background")) if hasattr(f, "iloc")]
     if any(d.kind not in "fiub" for t in tables for d in t.dtypes):
         return None
     rows = [t.to_numpy("float64") for t in tables]
     twin = model.twin(model.function, takes="array", columns=[str(c) for c in wanted])
+    twin.notes += _extra(frame, wanted)
     return twin, rows[0], Samples(rows[1]) if len(rows) > 1 else baseline
 
 
@@ -60,9 +106,13 @@ class Mixed:
         """The background row that half-way between all of them means."""
         return round((self.others - 1) / 2)
 
-    def __call__(self, present: Tensor, row: Tensor) -> Any:
+    def cells(self, present: Tensor, row: Tensor) -> Any:
+        """Of every cell the row of the pool that it is taken from."""
         which = (-present).round().clamp(0, self.others - 1).long() + self.own
-        cells = torch.where(present > 0.5, row[:, None], which).cpu().numpy()
+        return torch.where(present > 0.5, row[:, None], which).cpu().numpy()
+
+    def __call__(self, present: Tensor, row: Tensor) -> Any:
+        cells = self.cells(present, row)
         columns = {j: self.pool.iloc[:, j].array.take(cells[:, j]) for j in range(cells.shape[1])}
         mixed = type(self.pool)(columns)
         mixed.columns = self.pool.columns

@@ -111,6 +111,10 @@ class FunctionModel(Model):
     # -- what is given -----------------------------------------------------------------------------------------------
 
     def posed(self, inputs: Any, baseline: Any) -> tuple[Model, Any, Any]:
+        if hasattr(inputs, "to_pandas") or hasattr(baseline, "to_pandas"):
+            from .frame import as_frame
+
+            inputs, baseline = as_frame(inputs), as_frame(baseline)
         takes = kind_of(inputs) if self.takes == "auto" else self.takes
         if self.takes == "auto" and takes == "images" and self.preprocess is not None:
             takes = "tensor"  # the preprocessing that came with the function says what it takes

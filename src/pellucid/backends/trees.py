@@ -9,7 +9,11 @@ import numpy as np
 from ..core.card import Needs
 from ..core.ensemble import Ensemble, Floats, TreeSum
 from ..core.model import Model
+from ..core.tree import Tree, leaves
 from . import _boosted_trees, _sklearn_trees
+from ._sklearn_trees import takes_missing
+from .estimator import reads_texts
+from .tree_tables import Derived
 
 TRIED = 256
 """Rows, drawn around the trees' own thresholds, on which what was read must answer as the library does."""
@@ -43,28 +47,55 @@ def net_columns(net: Any) -> list[str] | None:
 
 def with_trees(model: Model, net: Any) -> Model:
     """The model, which can now say what its trees are; one without trees stays as it is."""
-    module, name = type(net).__module__, type(net).__name__
+    before, last = parts(net)
+    module, name = type(last).__module__, type(last).__name__
+    if reads_texts(net) or not all(hasattr(s, "transform") or s in (None, "passthrough") for s in before):
+        return model
     if module.startswith(("xgboost.", "lightgbm.")) or (module.startswith("sklearn.") and any(name.startswith(known) for known in _sklearn_trees.READERS)):
         model.can |= Needs.TREES
-        model.missing = not module.startswith("sklearn.") or _sklearn_trees.takes_missing(net)
-        model.trees = _Trees(net, model.name)  # type: ignore[method-assign]
+        model.missing = bool(before) or not module.startswith("sklearn.") or takes_missing(last)
+        model.trees = Trees(net, model.name)  # type: ignore[method-assign]
     return model
 
 
-class _Trees:
+def parts(net: Any) -> tuple[list[Any], Any]:
+    """(the steps before the last one, the last one): of pipelines within pipelines, and of what a search found best."""
+    if hasattr(net, "best_estimator_"):
+        return parts(net.best_estimator_)
+    if type(net).__name__ == "Pipeline" and hasattr(net, "steps"):
+        inner, last = parts(net.steps[-1][1])
+        return [s for _, s in net.steps[:-1]] + inner, last
+    return [], net
+
+
+class Trees:
     """Reads an object's trees when they are asked for; again where the object no longer answers like them."""
 
     def __init__(self, net: Any, name: str) -> None:
         self.net, self.name = net, name
-        self.known: TreeSum | None = None
+        self.before, self.last = parts(net)
+        self.known: tuple[Ensemble, str] | None = None
         self.rows: Floats | None = None
 
-    def __call__(self) -> TreeSum:
-        if self.known is None or not self._still(self.known):
-            ensemble, scores, scale = _sklearn_trees.read(self.net) or _boosted_trees.read(self.net)  # type: ignore[misc]
+    def __call__(self, x: Tree) -> TreeSum:
+        """What they are, and how they read rows of numbers."""
+        ensemble, scale = self.read()
+        if not self.before:
+            own = tuple(frozenset({j}) for j in range(ensemble.features))
+            return TreeSum(ensemble, scale, lambda z: ensemble.rows(_numbers(z)), ensemble.features, own)
+        return Derived(self, lambda z: self._named(_numbers(z)), x).trees()
+
+    def of_table(self, mix: Any) -> TreeSum:
+        """The same for a table's rows, mixed with those of a background."""
+        return Derived(self, lambda _: None, None, mix.pool).of_table(mix)
+
+    def read(self) -> tuple[Ensemble, str]:
+        """The last step's trees and their scale."""
+        if self.known is None or not self._still(self.known[0]):
+            ensemble, scores, scale = _sklearn_trees.read(self.last) or _boosted_trees.read(self.last)  # type: ignore[misc]
             rows = sample(ensemble)
-            ensemble.verify(rows, scores(self._named(rows)), self._near(), self.name)
-            self.known, self.rows, self.scores = TreeSum(ensemble, scale), rows[:FEW], scores
+            ensemble.verify(rows, scores(rows), self.near, self.name)
+            self.known, self.rows, self.scores = (ensemble, scale), rows[:FEW], scores
         return self.known
 
     def _named(self, rows: Any) -> Any:
@@ -72,13 +103,20 @@ class _Trees:
         names = getattr(self.net, "feature_names_in_", None)
         return rows if names is None else importlib.import_module("pandas").DataFrame(rows, columns=names)
 
-    def _near(self) -> float:
-        return SINGLE if type(self.net).__module__.startswith("xgboost.") else EXACT
+    @property
+    def near(self) -> float:
+        """How nearly what was read must answer as the library does."""
+        return SINGLE if type(self.last).__module__.startswith("xgboost.") else EXACT
 
-    def _still(self, known: TreeSum) -> bool:
-        theirs = np.asarray(self.scores(self._named(self.rows)), np.float64).reshape(FEW, -1)
-        own = known.ensemble.predict(self.rows)  # type: ignore[arg-type]
-        return own.shape == theirs.shape and bool(np.abs(own - theirs).max() <= self._near() * max(1.0, float(np.abs(theirs).max())))
+    def _still(self, known: Ensemble) -> bool:
+        theirs = np.asarray(self.scores(self.rows), np.float64).reshape(FEW, -1)
+        own = known.predict(self.rows)  # type: ignore[arg-type]
+        return own.shape == theirs.shape and bool(np.abs(own - theirs).max() <= self.near * max(1.0, float(np.abs(theirs).max())))
+
+
+def _numbers(z: Tree) -> Floats:
+    """Rows of numbers out of a point."""
+    return np.asarray(leaves(z)[0].double().cpu().numpy(), np.float64)
 
 
 def sample(trees: Ensemble, n: int = TRIED) -> Floats:

@@ -7,11 +7,12 @@ right child of i stands at `end[i + 1]`. Every split is "x in S goes left", S be
 import copy
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from .errors import ModelError, UsageError
+from .errors import ModelError, NotApplicable, UsageError
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -111,22 +112,32 @@ class Ensemble:
         """The same trees in the game whose players own features: all features of a player are there or absent together."""
         if players == self.players and np.array_equal(owner, self.owner):
             return self
-        new = copy.copy(self)
-        new.__dict__.pop("_tables", None)
-        new.players, new.owner = players, np.asarray(owner, np.int64)
-        new._paths()
-        return new
+        kept: dict[Any, Ensemble] = self.__dict__.setdefault("_games", {})
+        key = (players, owner.tobytes())
+        if key not in kept:
+            new = self._bare()
+            new.players, new.owner = players, np.asarray(owner, np.int64)
+            new._paths()
+            kept.clear()
+            kept[key] = new
+        return kept[key]
 
     def narrowed(self) -> tuple["Ensemble", Ints]:
         """(the same trees over the features that they split by, which those are)."""
         used = np.unique(np.append(self.feature[self.feature >= 0], [0] if (self.feature < 0).all() else []).astype(np.int64))
-        new = copy.copy(self)
-        new.__dict__.pop("_tables", None)
+        new = self._bare()
         new.features = new.players = len(used)
         new.owner, new.prepare = np.arange(len(used)), None
         new.feature = np.where(self.feature < 0, -1, np.searchsorted(used, self.feature))
         new._paths()
         return new, used
+
+    def _bare(self) -> "Ensemble":
+        """A copy that shares the nodes, less what was kept with them."""
+        new = copy.copy(self)
+        for kept in ("_tables", "_games"):
+            new.__dict__.pop(kept, None)
+        return new
 
     @property
     def depth(self) -> int:
@@ -232,10 +243,32 @@ class Ensemble:
 
 @dataclass(frozen=True)
 class TreeSum:
-    """A model as a sum over trees: in which scale they add up, in words ("" for that of the answers)."""
+    """A model as a sum over trees: in which scale they add up, in words ("" for that of the answers), and what they read of a question's inputs.
+
+    `sources[f]` are the columns that feature f of the ensemble is made of, `mixers` the preprocessing that makes one feature of several columns.
+    """
 
     ensemble: Ensemble
-    scale: str = ""
+    scale: str
+    read: Callable[[Any], Floats]
+    """Inputs as the rows that the trees compare."""
+    columns: int
+    sources: tuple[frozenset[int], ...]
+    mixers: tuple[tuple[str, frozenset[int]], ...] = ()
+    notes: tuple[str, ...] = ()
+
+    def grouped(self, join: bool, names: Sequence[str], who: str) -> tuple[Ensemble, Ints]:
+        """(the trees in the game of the columns, the player of each column): columns that preprocessing mixes are one player where `join` says so."""
+        label = np.arange(self.columns)
+        for mixer, columns in self.mixers:
+            if not join:
+                told = [names[j] for j in sorted(columns)]
+                raise NotApplicable(f"{who} needs preprocessing that keeps columns apart; {mixer} mixes {', '.join(told[:6])}{f' and {len(told) - 6} more' if len(told) > 6 else ''}. "
+                                    "Take them as one player with mixed='join' (--set mixed=join), or explain the last step alone on what it is given.")
+            label[np.isin(label, label[sorted(columns)])] = label[min(columns)]
+        _, label = np.unique(label, return_inverse=True)
+        owner = np.array([label[min(s)] if s else 0 for s in self.sources], np.int64)
+        return self.ensemble.played(owner, int(label.max()) + 1), label
 
 
 class _Laid:

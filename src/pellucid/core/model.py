@@ -85,8 +85,8 @@ class Model:
         self.open: Callable[[Any], Any] = lambda picture: picture
         """How a path becomes a picture; `backends.wrap` fills it in."""
 
-    def trees(self) -> "TreeSum":
-        """The model as a sum over decision trees."""
+    def trees(self, x: Tree) -> "TreeSum":
+        """The model as a sum over decision trees, and what they read of inputs like these."""
         raise NotApplicable(f"Tree methods need decision trees; {self.name} has none. Use shapley, which asks any model.")
 
     def __repr__(self) -> str:
