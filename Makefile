@@ -22,9 +22,11 @@ test: test-fast test-slow
 test-fast: $(VENV)/.stamp-tests
 	OMP_NUM_THREADS=1 $(PYTEST) -n auto --dist worksteal -m "not slow" --durations=10
 
-# Here the library measures how many threads pay; a cap left in the environment would pass for the machine's speed.
+# First the full products of which the quick suite takes a part. Then, alone: the library measures how many threads pay,
+# and a cap left in the environment would pass for the machine's speed.
 test-slow: $(VENV)/.stamp-tests
-	env -u OMP_NUM_THREADS -u MKL_NUM_THREADS $(PYTEST) -m slow --durations=10
+	OMP_NUM_THREADS=1 $(PYTEST) tests/conformance -n auto --dist worksteal -m slow --durations=10
+	env -u OMP_NUM_THREADS -u MKL_NUM_THREADS $(PYTEST) --ignore=tests/conformance -m slow --durations=10
 
 lint: $(VENV)/.stamp-lint
 	$(BIN)/ruff check .

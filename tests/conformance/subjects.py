@@ -1,10 +1,14 @@
 """What the whole catalogue is put through: every method, with every switch, at the input, at a layer and of a neuron."""
 
 import dataclasses
+import functools
+import itertools
 import tempfile
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+import pytest
 import torch
 from torch import Tensor, nn
 
@@ -22,10 +26,27 @@ from pellucid.core.target import Neuron
 from pellucid.modalities.maskers import masker_of
 from pellucid.training import fit_masking_model
 
-QUICK = {"samples": 4, "budget": 160}
-"""Parameters that only cost time."""
-QUICK_OF: dict[str, dict[str, Any]] = {"guided-integrated-gradients": {"steps": 12}, "blur-integrated-gradients": {"steps": 12}}
+
+@dataclasses.dataclass(frozen=True)
+class Few:
+    """The players that there are by themselves, in at most so many groups: budgets grow with players, and every coalition of a few can be asked."""
+
+    most: int = 9
+
+    def board(self, q: Question) -> Board:
+        fine = masker_of("auto", q).board(q)
+        own = torch.arange(fine.players) % self.most
+        names = tuple(tuple(f"group {k}" for k in range(min(len(n), self.most))) for n in fine.names)
+        return dataclasses.replace(fine, names=names, labels=None, make=lambda z, rows, copies: fine.make(z[:, own], rows, copies), share=lambda t: fine.share(t[:, own] / own.bincount()[own]))
+
+
+QUICK = {"samples": 4, "budget": 48, "masker": Few()}
+"""Parameters that only cost time. 48 coalitions of the 512 that nine players can form: a sample, in which a tolerance stops some rows before others."""
+QUICK_OF: dict[str, dict[str, Any]] = {"guided-integrated-gradients": {"steps": 8}, "blur-integrated-gradients": {"steps": 8}, "internal-influence": {"steps": 8}, "xrai": {"steps": 8}}
 """The same for one method alone."""
+FINE = {"budget": 330}
+"""What all 36 players of the pictures ask for."""
+QUICK_OF |= {"exact-shapley": {"masker": Few(6)}, "dasp": {"masker": "auto", "sizes": 4}, "hsic": {"budget": 64}}
 QUICK_OF |= {name: {"steps": 6} for name in ("meaningful-perturbation", "extremal-perturbation", "counterfactual-infilling", "perceptual-ball")}
 
 
@@ -35,7 +56,7 @@ def mask_network() -> str:
     return str(net.save(Path(tempfile.mkdtemp(prefix="pellucid")) / "mask.safetensors"))
 
 
-QUICK_OF |= {"sobol": {"budget": 320}, "maple": {"draws": 60, "trees": 10, "leaf": 4}}
+QUICK_OF |= {"sobol": {"budget": 96}, "maple": {"draws": 40, "trees": 4, "leaf": 4}}
 DRAWS_ROWS = ("permutation-importance",)
 """Methods that draw from a background alone: from a single baseline there is nothing to draw."""
 
@@ -85,22 +106,6 @@ HOMES |= {"dasp": Subject(chained, normal(3, 2, 6, 6), "1", ("3", (1, 2, 1)), PL
 REFUSED |= {"dasp": ("chain", {"pictures", "columns", "smooth input", "smooth neuron", "two inputs", "keywords", "words", "vision transformer"})}
 
 
-@dataclasses.dataclass(frozen=True)
-class Few:
-    """The players that there are by themselves, in at most so many groups: for methods that ask every coalition."""
-
-    most: int = 6
-
-    def board(self, q: Question) -> Board:
-        fine = masker_of("auto", q).board(q)
-        own = torch.arange(fine.players) % self.most
-        names = tuple(tuple(f"group {k}" for k in range(min(len(n), self.most))) for n in fine.names)
-        return dataclasses.replace(fine, names=names, labels=None, make=lambda z, rows, copies: fine.make(z[:, own], rows, copies), share=lambda t: fine.share(t[:, own] / own.bincount()[own]))
-
-
-QUICK_OF |= {name: {"masker": Few()} for name in ("exact-shapley",)}
-
-
 def refused(method: Method, subject: Subject, place: str) -> str | None:
     """The word by which a method must refuse that subject there; None where it must answer."""
     inner = getattr(method, "inner", lambda: method)()
@@ -129,13 +134,15 @@ METHODS = {name: quick(name) for name, e in catalogue.entries("methods").items()
 
 
 def variants() -> dict[str, Method]:
-    """Every method as it comes, and once for every switch turned, every choice made, every method wrapped."""
+    """Every method as it is tried, and once for every switch turned, every choice made, every player there is, every method wrapped."""
     found: dict[str, Method] = {}
     for name in METHODS:
         entry, found[name] = catalogue.entries("methods")[name], quick(name)
         for f in entry.fields:
             for value in _others(f):
                 found[f"{name} {f.name}={value}"] = quick(name, **{f.name: value})
+            if found[name].parameters()[f.name] != f.default and (f.choices or f.name == "masker" and f.name not in QUICK_OF.get(name, {})):
+                found[f"{name} {f.name}={f.default}"] = quick(name, **{f.name: f.default} | {k: v for k, v in FINE.items() if f.name == "masker" and k in found[name].parameters()})
         if entry.card.wraps:
             found |= {f"{name} of {n}": quick(name, method=n) for n in INSIDE}
     return found
@@ -152,12 +159,23 @@ def _others(f: catalogue.Field) -> list[Any]:
 VARIANTS = variants()
 
 
+def spread(often: Callable[..., bool], **axes: Sequence[Any]) -> pytest.MarkDecorator:
+    """The product of some axes, by the names of a test's arguments. The quick suite takes those for whose places on the axes `often` holds, `make test-slow` the others.
+
+    Most faults show wherever they are looked for, and the others in one pair of a method and a place, a network or a precision. So the quick suite
+    tries every such pair, and leaves to the slow one what only a third thing besides would show.
+    """
+    ways = itertools.product(*(enumerate(a) for a in axes.values()))
+    cases = [([i for i, _ in way], [str(v) for _, v in way], [v for _, v in way]) for way in ways]
+    return pytest.mark.parametrize(tuple(axes), [pytest.param(*values, id="-".join(words), marks=() if often(*at) else pytest.mark.slow) for at, words, values in cases])
+
+
 def question(subject: Subject = SUBJECTS["pictures"], place: str = "input", model: Any = None, **changes: Any) -> Question:
     """The subject's question at that place; a list of classes, one a row, unless a neuron is asked for."""
     target: Any = [0, 1, 2]
     if place == "neuron":
         target = Neuron(*subject.unit)
-    asked = {"target": target, "at": subject.layer if place == "layer" else None, "batch_size": 8, "ids": ("p", "q", "r")} | changes
+    asked = {"target": target, "at": subject.layer if place == "layer" else None, "batch_size": 32, "ids": ("p", "q", "r")} | changes
     return ask(wrap(subject.net()) if model is None else model, subject.x, **asked)
 
 
@@ -174,6 +192,12 @@ def explained(method: Method, subject: Subject, place: str, **changes: Any) -> E
             raise AssertionError(f"a refusal needs to say what is lacking and what to do: {told}") from None
         return None
     raise AssertionError(f"{method} lacks something for {place} of a subject and answered all the same")
+
+
+@functools.cache
+def reference(name: str, place: str = "input", subject: str = "") -> Explanation | None:
+    """What the method answers at that place of a network (its home, unless one is named), None where it refuses: asked once, compared with everywhere, changed by nobody."""
+    return explained(METHODS[name], SUBJECTS[subject] if subject else home(name), place)
 
 
 def looks_at_a_grid(method: Method) -> bool:

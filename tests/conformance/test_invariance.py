@@ -5,7 +5,8 @@ import dataclasses
 import pytest
 import torch
 
-from conformance.subjects import DRAWS_ROWS, METHODS, PLACES, SUBJECTS, home, question, refused
+from conformance.subjects import DRAWS_ROWS, METHODS, PLACES, SUBJECTS, home, question, reference, refused, spread
+from conformance.trials import run, tried
 from models import normal, take
 from pellucid.backends import wrap
 from pellucid.core.planner import Plan
@@ -19,17 +20,22 @@ CLOSE = {"rtol": 1e-9, "atol": 1e-12}
 
 @methods
 @places
-def test_batch_size(name, place):
-    want = METHODS[name](question(home(name), place, batch_size=8)).values
+@pytest.mark.parametrize("size", [2, None], ids=["fixed", "measured"])
+def test_batch_size(name, place, size):
+    want = reference(name, place).values
     assert want.abs().max() > 1e-6
-    for size in (1, 2, None):
-        torch.testing.assert_close(METHODS[name](question(home(name), place, batch_size=size)).values, want, **CLOSE)
+    torch.testing.assert_close(tried(name, place, size).explanation.values, want, **CLOSE)
+
+
+@spread(lambda m, p: m % 3 == p, name=METHODS, place=PLACES)
+def test_one_row_at_a_time(name, place):
+    torch.testing.assert_close(METHODS[name](question(home(name), place, batch_size=1)).values, reference(name, place).values, **CLOSE)
 
 
 @methods
 @places
 def test_order_of_rows(name, place):
-    whole = METHODS[name](question(home(name), place)).values
+    whole = reference(name, place).values
     order = torch.tensor([2, 0, 1])
     ids = tuple("pqr"[i] for i in order)
     targets = {} if place == "neuron" else {"target": order.tolist()}
@@ -39,37 +45,33 @@ def test_order_of_rows(name, place):
         assert not torch.equal(whole[0], whole[1])
 
 
-@methods
-@places
-@pytest.mark.parametrize("subject", ["pictures", "two inputs", "words"])
-def test_each_row_alone(name, place, subject):
-    s = home(name) if subject == "pictures" else SUBJECTS[subject]
+@spread(lambda m, s, p, row: row == 1 and (s == 0 or (m + s) % 3 == p), name=METHODS, subject=["pictures", "two inputs", "words"], place=PLACES, row=[0, 1, 2])
+def test_each_row_alone(name, subject, place, row):
+    """The middle row alone tells of whatever is taken from the first of several, from the last, or from all."""
+    s, known = (home(name), "") if subject == "pictures" else (SUBJECTS[subject], subject)
     if refused(METHODS[name], s, place):
         pytest.skip("refused: see test_answers")
-    whole = leaves(METHODS[name](question(s, place)).values)
-    for i in range(3):
-        targets = {} if place == "neuron" else {"target": i}
-        alone = METHODS[name](question(take(s, torch.tensor([i])), place, ids=("pqr"[i],), **targets)).values
-        for a, w in zip(leaves(alone), whole, strict=True):
-            torch.testing.assert_close(a[0], w[i], **CLOSE)
+    targets = {} if place == "neuron" else {"target": row}
+    alone = METHODS[name](question(take(s, torch.tensor([row])), place, ids=("pqr"[row],), **targets)).values
+    for a, w in zip(leaves(alone), leaves(reference(name, place, known).values), strict=True):
+        torch.testing.assert_close(a[0], w[row], **CLOSE)
 
 
 @methods
 @places
 def test_same_seed_same_bits(name, place):
     model = wrap(home(name).net())
-    one, two = (METHODS[name](question(home(name), place, model=model, batch_size=4)) for _ in range(2))
+    one, two = (METHODS[name](question(home(name), place, model=model)) for _ in range(2))
     assert torch.equal(one.values, two.values)
     assert one.cost.plan == two.cost.plan
-    again = METHODS[name](question(home(name), place, batch_size=4))
-    assert torch.equal(one.values, again.values), "another model of the same weights"
+    assert torch.equal(one.values, reference(name, place).values), "another model of the same weights"
 
 
 @methods
 @places
 def test_a_recorded_plan_gives_the_same_bits(name, place):
-    e = METHODS[name](question(home(name), place, batch_size=None))
-    again = METHODS[name](question(home(name), place, batch_size=Plan.parse(e.cost.plan)))
+    e = tried(name, place, None).explanation
+    again = run(METHODS[name], place, batch_size=Plan.parse(e.cost.plan)).explanation
     assert torch.equal(e.values, again.values)
     assert again.cost.plan == e.cost.plan
     assert (again.cost.forward_rows, again.cost.backward_rows) == (e.cost.forward_rows, e.cost.backward_rows)
@@ -78,7 +80,8 @@ def test_a_recorded_plan_gives_the_same_bits(name, place):
 @methods
 def test_only_methods_that_say_so_depend_on_the_seed(name):
     baseline = Samples(normal(12, *home(name).x.shape[1:], seed=5)) if name in DRAWS_ROWS else 0
-    one, two = (METHODS[name](question(home(name), seed=seed, baseline=baseline)).values for seed in (0, 1))
+    one = METHODS[name](question(home(name), baseline=baseline)).values if baseline else reference(name).values
+    two = METHODS[name](question(home(name), seed=1, baseline=baseline)).values
     assert torch.equal(one, two) is not METHODS[name].card.random
 
 
@@ -97,7 +100,7 @@ def test_only_methods_that_say_so_depend_on_the_baseline(name):
 @methods
 def test_noise_belongs_to_the_row_and_not_to_its_place(name):
     """Without names the rows are numbered, so that a random method draws otherwise for them. Rows that play one game share its coalitions."""
-    named, other = (METHODS[name](question(home(name), ids=ids)).values for ids in (("p", "q", "r"), ("p", "x", "r")))
+    named, other = reference(name).values, METHODS[name](question(home(name), ids=("p", "x", "r"))).values
     assert torch.equal(named[0], other[0])
     own = METHODS[name].card.random and "masker" not in METHODS[name].parameters()
     assert torch.equal(named[1], other[1]) is not own

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from conformance.subjects import METHODS, PLACES, SUBJECTS, Few, explained, home
+from conformance.subjects import METHODS, PLACES, Few, reference
 from pellucid.core.explanation import Explanation
 from pellucid.core.tree import leaves
 
@@ -31,7 +31,7 @@ def same(a, b):
 @places
 @pytest.mark.parametrize("suffix", [".safetensors", ".json"])
 def test_round_trip(name, place, suffix, tmp_path):
-    e = explained(METHODS[name], home(name), place)
+    e = reference(name, place)
     path = e.save(tmp_path / f"kept{suffix}")
     back = Explanation.load(path)
     same(e, back)
@@ -43,7 +43,7 @@ def test_round_trip(name, place, suffix, tmp_path):
 @methods
 @pytest.mark.parametrize("subject", ["two inputs", "keywords", "words"])
 def test_round_trip_of_trees(name, subject, tmp_path):
-    e = explained(METHODS[name], SUBJECTS[subject], "input")
+    e = reference(name, "input", subject)
     if e is None:
         pytest.skip("refused: see test_answers")
     for suffix in (".safetensors", ".json"):

@@ -1,67 +1,27 @@
 """Asking leaves no trace: on the model, on the user's tensors, on torch."""
 
-import copy
-import threading
-import warnings
+import dataclasses
 
 import pytest
 import torch
-import torch.fx.experimental.symbolic_shapes  # torch imports it at its first gradient with grad_outputs, and sympy with it, which sets a filter of warnings
 from torch import nn
 
-from conformance.subjects import METHODS, PLACES, home, question
+from conformance.subjects import METHODS, PLACES, home, question, reference
+from conformance.trials import Snapshot, inside, tried
 from models import Raising, Stubborn, made, normal
 from pellucid.backends import wrap
 from pellucid.core.errors import Cancelled, ModelError, NotApplicable, UsageError
 from pellucid.core.progress import watching
-from pellucid.core.tree import leaves
 
 methods = pytest.mark.parametrize("name", METHODS)
 places = pytest.mark.parametrize("place", PLACES)
-
-
-class Snapshot:
-    """All that a careless library would leave behind."""
-
-    def __init__(self, net, x):
-        self.net, self.x = net, x
-        self.state = copy.deepcopy(net.state_dict())
-        self.inputs = [t.clone() for t in leaves(x)]
-        self.seen = self.look()
-
-    def look(self):
-        return {
-            "modes": [m.training for m in self.net.modules()],
-            "hooks": [[len(v) for k, v in sorted(vars(m).items()) if "hook" in k and hasattr(v, "__len__")] for m in self.net.modules()],
-            "attributes": [sorted(vars(m)) for m in self.net.modules()],
-            "asked": [p.requires_grad for p in self.net.parameters()],
-            "grads": [p.grad is None for p in self.net.parameters()],
-            "where": [p.data_ptr() for p in self.net.state_dict().values()],
-            "strides": [p.stride() for p in self.net.parameters()],
-            "inputs ask": [t.requires_grad for t in leaves(self.x)],
-            "generator": torch.get_rng_state().tolist(),
-            "threads": torch.get_num_threads(),
-            "grad mode": torch.is_grad_enabled(),
-            "default dtype": torch.get_default_dtype(),
-            "filters": list(warnings.filters),
-            "running": threading.active_count(),
-        }
-
-    def check(self):
-        now = self.look()
-        assert {k: v for k, v in now.items() if v != self.seen[k]} == {}
-        assert all(torch.equal(self.state[k], v) for k, v in self.net.state_dict().items())
-        assert all(torch.equal(a, b) for a, b in zip(self.inputs, leaves(self.x), strict=True))
 
 
 @methods
 @places
 @pytest.mark.parametrize("batch_size", [2, None], ids=["fixed", "measured"])
 def test_after_an_answer(name, place, batch_size):
-    net = home(name).net()
-    before = Snapshot(net, home(name).x)
-    METHODS[name](question(home(name), place, model=wrap(net), batch_size=batch_size))
-    before.check()
+    assert tried(name, place, batch_size).left == {}
 
 
 @methods
@@ -71,37 +31,30 @@ def test_after_the_model_raised(name, place, after):
     """In the first forward, or in the middle of the work: the model's own words come back, and nothing else stays."""
     net = Raising(home(name).net(), after)
     before = Snapshot(net, home(name).x)
-    at = "inner." + home(name).layer if place == "layer" else None
-    target = _neuron(home(name)) if place == "neuron" else [0, 1, 2]
     with pytest.raises(ModelError, match="the model is tired"):
-        METHODS[name](question(home(name), model=wrap(net), batch_size=1, at=at, target=target))
+        METHODS[name](question(home(name), model=wrap(net), batch_size=1, **inside(home(name), place)))
     before.check()
 
 
 @methods
 @places
 def test_a_network_that_cannot_be_copied(name, place):
-    """It is run itself: the same values, and no trace, also when it is stopped half way."""
+    """It is run itself: the same values, and no trace, also where it was stopped half way before."""
     net = made(Stubborn)
     net.inner = home(name).net()
     before = Snapshot(net, home(name).x)
-    model = wrap(net)
-    asked = {"model": model, "at": "inner." + home(name).layer if place == "layer" else None, "target": _neuron(home(name)) if place == "neuron" else [0, 1, 2], "batch_size": 2}
-    e = METHODS[name](question(home(name), **asked))
-    before.check()
-    want = METHODS[name](question(home(name), place, batch_size=2))
-    assert torch.equal(e.values, want.values)
-    assert any("under a lock" in n for n in e.provenance["notes"])
+    asked = {"model": wrap(net), "batch_size": 2} | inside(home(name), place)
 
     def stop(p):
-        told.append(p)
         raise Cancelled("enough")
 
-    told = []
     with pytest.raises(Cancelled), watching(stop):
         METHODS[name](question(home(name), **asked))
     before.check()
-    assert torch.equal(METHODS[name](question(home(name), **asked)).values, want.values)
+    e = METHODS[name](question(home(name), **asked))
+    before.check()
+    assert torch.equal(e.values, tried(name, place).explanation.values)
+    assert any("under a lock" in n for n in e.provenance["notes"])
 
 
 @methods
@@ -116,12 +69,6 @@ def test_copies_are_given_back(name):
     METHODS[name](question(home(name), model=model))
     assert set(model._idle) == first
     assert e.question.engine._held is None
-
-
-def _neuron(s):
-    from pellucid.core.target import Neuron
-
-    return Neuron("inner." + s.unit[0], s.unit[1])
 
 
 @methods
@@ -149,19 +96,17 @@ def test_in_training_mode_with_gradients_and_hooks_of_the_users(name):
 @methods
 def test_inputs_that_ask_for_gradients(name):
     """A leaf of the user's graph is read, never written to, and gets no gradient."""
-    import dataclasses
-
     x = home(name).x.clone().requires_grad_()
     e = METHODS[name](question(dataclasses.replace(home(name), x=x)))
     assert x.grad is None
     assert x.requires_grad
     assert not e.values.requires_grad
-    assert torch.equal(e.values, METHODS[name](question(home(name))).values)
+    assert torch.equal(e.values, reference(name).values)
 
 
 @methods
 def test_inside_the_users_no_grad_and_inference_mode(name):
-    want = METHODS[name](question(home(name))).values
+    want = reference(name).values
     with torch.no_grad():
         assert torch.equal(METHODS[name](question(home(name))).values, want)
         assert not torch.is_grad_enabled()
