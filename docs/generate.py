@@ -5,6 +5,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+from pellucid.core.card import placed
 from pellucid.core.catalogue import KINDS, Entry, Field, entries
 
 PAGE = Path(__file__).parent / "reference" / "catalogue.md"
@@ -13,6 +14,9 @@ INTRODUCTION = """# Catalogue
 <!-- Made by docs/generate.py from the cards in the source. Do not edit: run `make catalogue`. -->
 
 `pellucid list methods`, `pellucid list metrics` and `pellucid show NAME` print the same, for what is installed with you.
+`pellucid list methods --by taxonomy` groups them by their place: passive (a network as it is) or active (built or trained otherwise); what is given
+(examples, attribution, hidden semantics, rules); how far it holds (local, semi-local, global); and for which models (agnostic, or specific to what it needs).
+The first three axes are those of Zhang, Tiňo, Leonardis and Tang 2021, [arXiv:2012.14261](https://arxiv.org/abs/2012.14261).
 """
 ABOUT = {
     "methods": "Each answers one question about what made the model give its answer. "
@@ -37,9 +41,9 @@ def _kind(kind: str) -> Iterator[str]:
     if not ours:
         yield "None yet.\n"
         return
-    yield "| name | question it answers | needs | promises | cost |\n|---|---|---|---|---|"
+    yield "| name | question it answers | place | needs | promises | cost |\n|---|---|---|---|---|---|"
     for e in ours:
-        yield _row(f"[`{e.name}`](#{e.name})", _prose(e.summary), _words(e.card.needs), _words(e.card.promises), _prose(e.card.cost))
+        yield _row(f"[`{e.name}`](#{e.name})", _prose(e.summary), placed(kind, e.card).words(), _words(e.card.needs), _words(e.card.promises), _prose(e.card.cost))
     for e in ours:
         yield from _entry(e)
     yield ""

@@ -21,7 +21,7 @@ class Activations(Method):
     Source: Zeiler, Fergus 2013, arXiv:1311.2901, section 4, shows them for the layers of a network.
     """
 
-    card = Card(title="Activations", paper="arXiv:1311.2901", needs=Needs.VALUE, promises=Promise.NONE, cost="2 forward rows")
+    card = Card(title="Activations", gives="hidden semantics", paper="arXiv:1311.2901", needs=Needs.VALUE, promises=Promise.NONE, cost="2 forward rows")
 
     def attribute(self, q: Question) -> Values:
         return Values(each(torch.clone, q.point))

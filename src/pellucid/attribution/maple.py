@@ -30,7 +30,7 @@ class MAPLE(Method):
     """
 
     card = Card(
-        title="MAPLE", paper="arXiv:1807.02910", needs=Needs.VALUE, cost="one forward row a background row", baseline=True, samples=True, random=True,
+        title="MAPLE", scope="semi-local", paper="arXiv:1807.02910", needs=Needs.VALUE, cost="one forward row a background row", baseline=True, samples=True, random=True,
         promises=Promise.NONE,
     )
     trees: int = param(200, "trees of the forest", ge=1, le=10_000)

@@ -34,7 +34,7 @@ class PermutationImportance(Method):
     """
 
     card = Card(
-        title="Permutation importance", paper="arXiv:1801.01489", needs=Needs.VALUE, cost="`repeats` forward rows a player", baseline=True, samples=True, random=True,
+        title="Permutation importance", scope="semi-local", paper="arXiv:1801.01489", needs=Needs.VALUE, cost="`repeats` forward rows a player", baseline=True, samples=True, random=True,
         promises=Promise.LINEAR | Promise.IMPLEMENTATION_INVARIANT,
     )
     masker: Any = param("auto", "what the players are: columns, or groups of columns that are taken together")

@@ -124,6 +124,7 @@ def _explain(sub: argparse.ArgumentParser) -> None:
 
 def _list(sub: argparse.ArgumentParser) -> None:
     sub.add_argument("kind", choices=("methods", "metrics", "effects", "counterfactuals", "surrogates", "examples", "models"), help="what to list")
+    sub.add_argument("--by", choices=("taxonomy",), help="group by what is given (examples, attribution, hidden semantics, rules), how far it holds, and for which models")
     sub.add_argument("--json", action="store_true", help="print JSON")
     sub.set_defaults(command=_later("listing"))
 

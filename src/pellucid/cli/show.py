@@ -7,7 +7,7 @@ import textwrap
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from ..core.card import Needs, Promise
+from ..core.card import Needs, Promise, placed
 from ..core.catalogue import KINDS, Entry, Field, entries
 from ..core.errors import UnknownName
 from ..views.docstring import sections
@@ -35,7 +35,7 @@ def facts(entry: Entry) -> dict[str, Any]:
     card = entry.card
     return {
         "name": entry.name, "kind": entry.kind, "title": card.title, "summary": entry.summary, "paper": card.paper, "cost": card.cost, "signed": card.signed, "random": card.random,
-        "needs": _flags(Needs, card.needs), "promises": _flags(Promise, card.promises), "sections": sections(entry.doc),
+        "needs": _flags(Needs, card.needs), "promises": _flags(Promise, card.promises), "sections": sections(entry.doc), "taxonomy": vars(placed(entry.kind, card)),
         "parameters": [{"name": f.name, "default": f.default, "meaning": f.meaning, "ge": f.ge, "le": f.le, "unit": f.unit, "choices": f.choices} for f in entry.fields],
         "class": f"{entry.module}.{entry.cls}",
     }  # fmt: skip
@@ -50,6 +50,7 @@ def page(entry: Entry) -> Iterator[str]:
     yield ""
     lines: list[tuple[str, str]] = [(heading, told[heading]) for heading in ("How", "Units", "Misleads when") if heading in told]
     lines += [("Needs", ", ".join(_flags(Needs, entry.card.needs))), ("Promises", ", ".join(_flags(Promise, entry.card.promises)) or "nothing")]
+    lines += [("Place", placed(entry.kind, entry.card).words())]
     lines += [("Cost", entry.card.cost), ("Source", told.get("Source") or entry.card.paper)]
     for heading, text in lines:
         yield from textwrap.wrap(text, room, initial_indent=f"{heading + ':':<16}", subsequent_indent=" " * 16) if text else ()

@@ -51,6 +51,43 @@ class Card:
     """Whether it deals with a baseline of many samples itself; else it is run for each of them and averaged."""
     wraps: bool = False
     """Whether it is a wrapper round another method."""
+    better: str = "higher"
+    """Which way a metric's score is better: "higher", "lower", or "" where neither is."""
+    stance: str = ""
+    """Either "passive": it explains a network as it is; "active": it changes how the network is built or trained."""
+    gives: str = ""
+    """What is handed over: "examples", "attribution", "hidden semantics" or "rules"."""
+    scope: str = ""
+    """How far it holds. "local": one input; "semi-local": a neighbourhood or a group of inputs; "global": the whole network."""
+    reach: str = ""
+    """For which models. "agnostic": any; else "specific" to what it needs."""
+
+
+AXES = {"stance": ("passive", "active"), "gives": ("examples", "attribution", "hidden semantics", "rules"), "scope": ("local", "semi-local", "global"), "reach": ("agnostic", "specific")}
+"""The taxonomy of Zhang, Tino, Leonardis and Tang 2021, arXiv:2012.14261 (three axes), and whether a procedure asks for more than answers."""
+_GIVES = {"counterfactuals": "examples", "examples": "examples", "surrogates": "rules"}
+_SCOPE = {"effects": "global", "surrogates": "global", "examples": "global"}
+
+
+@dataclass(frozen=True)
+class Placed:
+    """A procedure's place in the taxonomy; `reach` says of "specific" to what."""
+
+    stance: str
+    gives: str
+    scope: str
+    reach: str
+
+    def words(self) -> str:
+        """The place in one line."""
+        return ", ".join((self.stance, self.gives, self.scope, self.reach))
+
+
+def placed(kind: str, card: Card) -> Placed:
+    """Where a procedure stands: as its card says, else as its kind and its needs imply."""
+    more = [str(n.name).lower() for n in Needs if n in card.needs and n is not Needs.VALUE]
+    reach = card.reach or ("specific" if more else "agnostic")
+    return Placed(card.stance or "passive", card.gives or _GIVES.get(kind, "attribution"), card.scope or _SCOPE.get(kind, "local"), f"specific ({', '.join(more)})" if reach == "specific" and more else reach)
 
 
 def param(default: Any, meaning: str, *, ge: float | None = None, le: float | None = None, unit: str = "", choices: tuple[str, ...] | None = None) -> Any:

@@ -35,7 +35,7 @@ class ClassDependence(Metric):
     Source: Adebayo et al., 2018, for the shuffled networks.
     """
 
-    card = Card(title="Another class, another map", paper="arXiv:1810.03292", cost="one more explanation; three, of shuffled networks, where there is no other class", random=True)
+    card = Card(title="Another class, another map", paper="arXiv:1810.03292", better="lower", cost="one more explanation; three, of shuffled networks, where there is no other class", random=True)
     near: float = param(1.0, "classes within this much of the target's output are not far", ge=0, unit="output units")
     networks: int = param(3, "shuffled networks where there is no other class", ge=1)
 

@@ -20,7 +20,7 @@ class CompletenessGap(Metric):
     an unconverged one none by luck. Above 100 % something is broken.
     """
 
-    card = Card(title="Values that add up", paper="arXiv:1703.01365", cost="nothing: the method's own endpoints")
+    card = Card(title="Values that add up", paper="arXiv:1703.01365", better="lower", cost="nothing: the method's own endpoints")
 
     def score(self, e: Explanation) -> Scores:
         """The gap as a share of the change, a row."""

@@ -21,7 +21,7 @@ class Conservation(Metric):
     Misleads when: read as quality. Relevance may be conserved to the last digit and lie in biases, where no input explains it: see what operations kept.
     """
 
-    card = Card(title="Relevance that is accounted for", paper="doi:10.1371/journal.pone.0130140", cost="nothing: the rules' own account")
+    card = Card(title="Relevance that is accounted for", paper="doi:10.1371/journal.pone.0130140", better="lower", cost="nothing: the rules' own account")
 
     def score(self, e: Explanation) -> Scores:
         """The share that is missing, a row."""

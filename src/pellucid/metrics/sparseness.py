@@ -21,7 +21,7 @@ class Sparseness(Metric):
     Source: Chalasani et al., 2020.
     """
 
-    card = Card(title="Kept to a few places", paper="arXiv:1810.06583", cost="nothing")
+    card = Card(title="Kept to a few places", paper="arXiv:1810.06583", better="", cost="nothing")
 
     def score(self, e: Explanation) -> Scores:
         """The Gini coefficient, a row."""

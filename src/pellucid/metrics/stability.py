@@ -26,7 +26,7 @@ class Stability(Metric):
     Source: Yeh et al., 2019 (max-sensitivity).
     """
 
-    card = Card(title="Steady under noise", paper="arXiv:1901.09392", cost="ten more explanations", random=True)
+    card = Card(title="Steady under noise", paper="arXiv:1901.09392", better="lower", cost="ten more explanations", random=True)
     radius: float = param(0.01, "largest noise", ge=0, unit="fraction of the input's range")
     draws: int = param(10, "noisy copies", ge=1)
 
