@@ -18,12 +18,14 @@ import types
 from collections.abc import Callable, Iterator
 
 import torch
-from engine import CORES, Arm, Bench, quiet, seconds
+from engine import CORES, Bench, quiet, seconds
 from subjects import efficientnet, photo
 from torch import Tensor, nn
 
 import pellucid as pel
 
+WARM = 4
+"""Questions from which the planner learns before anything is measured, as the floor's setting is measured before."""
 LAYER = "_blocks.15._bn2"
 """320 channels on 7 x 7: the last block."""
 
@@ -105,7 +107,8 @@ def ratio(rounds: int, floor: Callable[[], object], **runs: Callable[[], object]
 
 def rules(bench: Bench, rounds: int) -> None:
     """Each rule against one plain forward and backward of the same rows."""
-    print("Backward rules over one plain forward and backward of the same rows (floor: frozen network, best of chunk x layout x threads)")
+    print("Backward rules over one plain forward and backward of the same rows (floor: frozen network, best of chunk x layout x threads;")
+    print(f"ours: as users get it, chunk, layout and threads chosen by the planner, which {WARM} questions before taught)")
     for rows in (1, 8):
         x = photo("chelsea") * torch.linspace(0.3, 1, rows)[:, None, None, None] if rows > 1 else photo("chelsea")
         arm = bench.arms("backward", rows == 1)[0]
@@ -115,16 +118,19 @@ def rules(bench: Bench, rounds: int) -> None:
                 print(f"{title:<18}{rows} rows: not in the catalogue")
                 continue
 
-            def ours(made: object = made, x: Tensor = x, arm: Arm = arm) -> object:
-                return pel.explain(bench.model, x, method=made, target=bench.target, evidence="none", batch_size=arm.size if x.shape[0] > 1 else None)
+            def ours(made: object = made, x: Tensor = x) -> pel.Explanation:
+                return pel.explain(bench.model, x, method=made, target=bench.target, evidence="none")
 
+            for _ in range(WARM):
+                plan = ours().cost.plan
             floor, took = ratio(rounds, lambda rows=rows, arm=arm: bench.sweep("backward", rows, arm), ours=ours)
             with Peak() as plain:
                 bench.sweep("backward", rows, arm)
             with Peak() as peak:
                 ours()
             met = "" if goal != goal else f" (goal {goal})"
-            print(f"{title:<18}{rows} rows: floor {1e3 * floor:7.1f} ms | ours {took['ours']:.2f}x{met} | extra peak {peak.megabytes:.0f} MB, floor {plain.megabytes:.0f} MB", flush=True)
+            memory = f"extra peak {peak.megabytes:.0f} MB, floor {plain.megabytes:.0f} MB"
+            print(f"{title:<18}{rows} rows: floor {1e3 * floor:7.1f} ms ({arm}) | ours {took['ours']:.2f}x{met} ({plan}) | {memory}", flush=True)
     gru(rounds)
 
 

@@ -124,6 +124,85 @@ def test_by_hand(name):
     assert want.isfinite().all()
 
 
+class Rectified(nn.Module):
+    """Weights, a norm or none, and a rectifier of which other parts of the network see what goes in. `apart` keeps rules from joining."""
+
+    def __init__(self, act, norm, apart):
+        super().__init__()
+        self.a, self.b, self.out = nn.Conv2d(2, 4, 3, padding=1), nn.Conv2d(4, 4, 3), nn.Linear(4, 3)
+        self.norm = nn.BatchNorm2d(4) if norm else nn.Identity()
+        self.act, self.apart = act, apart
+
+    def rectified(self, z):
+        return self.act(z.clone() if self.apart else z)
+
+    def forward(self, x):
+        z = self.norm(self.a(x))
+        h = self.rectified(self.b(self.rectified(z) + 0.3 * z))
+        return self.out(h.mean((2, 3)))
+
+
+@pytest.mark.parametrize("act", [F.relu, F.relu6, lambda z: F.hardtanh(z, 0.0, 0.5)])
+@pytest.mark.parametrize("norm", [False, True])
+@pytest.mark.parametrize("name", ["lrp-0", "epsilon", "gamma", "z-plus", "alpha2-beta1", "excitation-backprop", "last", "no bias"])
+def test_a_rectifier_joins_the_rule_of_the_weights_before_it(act, norm, name):
+    """Relevance and what is absorbed are the same where the two rules follow one after the other."""
+    x = 3 * normal(2, 2, 6, 6)
+    rule = {"last": LRP(composite="z-plus", over={"last": "epsilon"}, epsilon=0.2), "no bias": LRP(composite="epsilon", bias=False, epsilon=0.1), "excitation-backprop": ExcitationBackprop()}
+    found = []
+    for apart in (False, True):
+        q = ask(wrap(made(lambda apart=apart: Rectified(act, norm, apart), seed=5)), x, 1)
+        found.append(rule.get(name, LRP(composite=name if name not in rule else "lrp-0", epsilon=0.2))(q))
+    joined, alone = found
+    assert alone.values.abs().max() > 1e-4
+    torch.testing.assert_close(joined.values, alone.values, **EXACT)
+    torch.testing.assert_close(joined.absorbed, alone.absorbed, **EXACT)
+    torch.testing.assert_close(joined.unaccounted, alone.unaccounted, rtol=0, atol=1e-9)
+
+
+class Apart(nn.Module):
+    """Between weights and a rectifier: nothing that any value shows."""
+
+    def forward(self, x):
+        return x.clone()
+
+
+@pytest.mark.parametrize("method", [LRP(composite="z-plus", over={"first": "gamma"}), ContrastiveExcitationBackprop()])
+def test_the_first_and_the_last_weights_are_found_through_joined_rules(method):
+    def net(*between):
+        return nn.Sequential(nn.Linear(5, 6), *between, nn.ReLU(), nn.Linear(6, 6), *between, nn.ReLU(), nn.Linear(6, 3), *between, nn.ReLU())
+
+    x = normal(6, 5)
+    found = [method(ask(wrap(made(lambda between=between: net(*between), seed=4)), x, 0)) for between in ((), (Apart(),))]
+    assert found[1].values.abs().max() > 1e-3
+    torch.testing.assert_close(found[0].values, found[1].values, **EXACT)
+    torch.testing.assert_close(found[0].absorbed, found[1].absorbed, **EXACT)
+
+
+class Conditioned(nn.Module):
+    """A BatchNorm whose scale and shift depend on the input."""
+
+    def __init__(self, spelt):
+        super().__init__()
+        self.a, self.w, self.out, self.spelt = nn.Linear(4, 3), nn.Linear(4, 6), nn.Linear(3, 2), spelt
+        self.register_buffer("mean", normal(3))
+        self.register_buffer("var", normal(3).square() + 0.5)
+
+    def forward(self, x):
+        w, b = self.w(x.mean(0)).chunk(2)
+        z = self.a(x)
+        z = (z - self.mean) * (self.var + 1e-5).rsqrt() * w + b if self.spelt else F.batch_norm(z, self.mean, self.var, w, b)
+        return self.out(z.relu())
+
+
+@pytest.mark.parametrize("method", [LRP(composite="lrp-0"), LRP(composite="epsilon", epsilon=0.1), pel.attribution.DeepLift(), pel.attribution.DeepLift(rule="reveal-cancel")])
+def test_a_batch_norm_whose_weights_depend_on_the_point(method):
+    one, other = (method(ask(wrap(made(lambda spelt=spelt: Conditioned(spelt), seed=2)), normal(1, 4), 0)) for spelt in (False, True))
+    assert other.values.abs().max() > 1e-3
+    torch.testing.assert_close(one.values, other.values, **EXACT)
+    torch.testing.assert_close(other.gap if other.gap is not None else other.unaccounted, torch.zeros(1, dtype=torch.float64), rtol=0, atol=1e-9)
+
+
 @pytest.mark.parametrize(("name", "first"), [("z-box", z_box), ("w-square", w_square), ("flat", flat)])
 def test_rules_of_the_first_weights_by_hand(name, first):
     """A first rule above which gamma holds; one input is zero, and gets its share all the same."""

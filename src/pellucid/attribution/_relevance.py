@@ -8,7 +8,6 @@ Montavon, Lapuschkin, Binder, Samek, Mueller 2017, arXiv:1512.02479 (z+, w-squar
 arXiv:1902.10178 (flat); Montavon, Binder, Lapuschkin, Samek, Mueller 2019, doi:10.1007/978-3-030-28954-6_10 (gamma).
 """
 
-import functools
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -16,9 +15,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from ..core._kept import all_finite, dot, in_blocks, in_rows, safe, small, tiny
+from ..core._kept import above, all_finite, dot, in_blocks, in_rows, safe, small, tiny
+from ..core._memory import once
 from ..core.errors import NotApplicable
-from ..core.rules import Call, Rule
+from ..core.rules import Call, Rectified, Rule
 from ._attention import constant, first_order, shared
 
 __all__ = ["alpha_beta", "box", "constant", "contrasted", "epsilon", "first_order", "flat", "gamma", "identity", "passing", "positive", "shared", "square", "turned"]
@@ -30,20 +30,28 @@ NOBODY = "nobody to give to"
 
 
 class Parts:
-    """A weighted operation while relevance flows back: its input, its value, its relevance, and linear parts of it, told apart by sign."""
+    """A weighted operation while relevance flows back: its input, its value, its relevance, and linear parts of it, told apart by sign.
 
-    def __init__(self, c: Call, g: Tensor, bias: bool) -> None:
-        self.c, self.g, self.x = c, g, c.given
-        _, self.w, b = c.bound
-        self.b = b if bias else None
+    `g` arrives at its value or, where that is given, at what a rectifier right after it made of that.
+    """
 
-    @functools.cached_property
+    def __init__(self, c: Call, g: Tensor, bias: bool, after: Rectified | None = None) -> None:
+        self.c, self.g, self.x, self.after = c, g, c.given, after
+        self.b = c.shift if bias else None
+
+    @once
+    def w(self) -> Tensor:
+        """The operation's weight."""
+        w: Tensor = self.c.bound[1]
+        return w
+
+    @once
     def z(self) -> Tensor:
         """The operation's value; where biases are left out, without its bias."""
-        z, b = self.c.output(), self.c.bound[2]
+        z, b = self.c.output(), self.c.shift
         return z if b is None or self.b is not None else z - self.c.lined(b)
 
-    @functools.cached_property
+    @once
     def mixed(self) -> bool:
         """Whether the input has negative numbers: after a ReLU it has none, and half of the work is spared."""
         return bool(self.x.amin() < 0)
@@ -81,10 +89,11 @@ class Parts:
         if self.c.mode.counts:
             self.c.mode.ledger.constant(self.c.module, self.c.name, self.c.lined(b), s)
 
-    def shared(self, f: Callable[..., Tensor | None], *hs: Tensor, outs: int = 1, name: str = NOBODY) -> list[Tensor]:
-        """What `f(*outs, z, g, *hs)` fills; what it gives back goes nowhere, and is entered by that name."""
+    def shared(self, f: Callable[..., Tensor | None], *hs: Tensor, outs: int = 1, name: str = NOBODY, sole: bool = False) -> list[Tensor]:
+        """What `f(*outs, z, g, *hs)` fills; what it gives back goes nowhere, and is entered by that name. `sole`: z and g matter as their product only."""
         mode = self.c.mode
-        made, lost, known = in_rows(f, mode.rows, self.c.output(), self.g, *hs, outs=outs)
+        f, hs = (f, (self.g, *hs)) if self.after is None else (_below(self.after, f, outs, sole), (self.after.y, self.g, *hs))
+        made, lost, known = in_rows(f, mode.rows, self.c.output(), *hs, outs=outs)
         if mode.counts and name:
             mode.ledger.enter(self.c.module, name, lost, known)
         return made
@@ -99,13 +108,22 @@ class Parts:
         return s
 
 
-def _by_sign(o: Tensor, x: Tensor, above: Tensor, below: Tensor) -> None:
+def _below(r: Rectified, f: Callable[..., Tensor | None], outs: int, sole: bool) -> Callable[..., Tensor | None]:
+    """`f(*outs, z, y, g, ...)` where g has arrived at what a rectifier made of z."""
+
+    def through(*ts: Tensor) -> Tensor | None:
+        made, (z, y, g), rest = ts[:outs], ts[outs : outs + 3], ts[outs + 3 :]
+        if sole and small(g):
+            return f(*made, y, g, *rest)
+        return f(*made, z, r.through(torch.empty_like(z), y, z, g), *rest)
+
+    return through
+
+
+def _by_sign(o: Tensor, x: Tensor, over: Tensor, below: Tensor) -> None:
     """One where x is positive, the other where it is negative: `torch.where` takes ten times as long."""
-    _cut(above, x, 0, grad_input=o)
-    o.add_(_cut(below, x.neg(), 0, grad_input=torch.empty_like(o)))
-
-
-_cut = torch.ops.aten.threshold_backward.grad_input
+    above(over, x, 0, grad_input=o)
+    o.add_(above(below, x.neg(), 0, grad_input=torch.empty_like(o)))
 
 
 def _part(t: Tensor, sign: int) -> Tensor:
@@ -144,7 +162,13 @@ def _shared(s: Tensor, z: Tensor, g: Tensor, h: Tensor) -> Tensor | None:
 
 def split(parts: Callable[[Parts], Tensor], bias: bool, conserves: bool = True) -> Rule:
     """The rule that hands relevance out through linear parts of the operation."""
-    return lambda c: c.keep(c.output(), lambda g: [parts(Parts(c, g, bias))], c.source, conserves=conserves)
+
+    def rule(c: Call) -> Tensor:
+        out = c.keep(c.output(), lambda g: [parts(Parts(c, g, bias))], c.source, conserves=conserves)
+        return c.mode.spreads_on(out, c, lambda g, r: [parts(Parts(c, g, bias, r))]) if conserves else out
+
+    rule.__qualname__ = parts.__qualname__  # what it is, for whoever tells rules apart by name
+    return rule
 
 
 # ---------------------------------------------------------------- rules for weights
@@ -167,7 +191,14 @@ def epsilon(eps: float = 1e-6, bias: bool = True) -> Rule:
         lost, sign = _over(h.abs().add_(eps), _relevance(s, z, g)), torch.ones_like(h).copysign_(h)
         return dot(sign, s.mul_(sign)).mul_(eps) if eps else lost
 
+    def rectified(s: Tensor, z: Tensor, y: Tensor, g: Tensor) -> None:
+        torch.div(y, torch.abs(z, out=s).add_(eps), out=s).mul_(g)
+
     def parts(p: Parts) -> Tensor:
+        if bias and eps and p.after is not None:  # above zero, where all of y lies, eps takes what a bias of its size would
+            (s,) = in_blocks(rectified, p.c.output(), p.after.y, p.g)
+            p.keeps(s.new_full((1,), eps) if p.b is None else p.b + eps, s)
+            return p.c.pulled(s)
         name = p.c.name if eps else NOBODY
         (s,) = p.shared(damped, name=name) if bias else p.shared(unbiased, p.z, name=name)
         return p.whole(s)
@@ -207,7 +238,7 @@ def positive(bias: bool = True) -> Rule:
 
 
 def _raising(p: Parts) -> Tensor:
-    return p.through(1, *p.shared(_share, p.signed(1)))
+    return p.through(1, *p.shared(_share, p.signed(1), sole=True))
 
 
 def alpha_beta(alpha: float = 2.0, beta: float = 1.0, bias: bool = True) -> Rule:
@@ -227,7 +258,7 @@ def alpha_beta(alpha: float = 2.0, beta: float = 1.0, bias: bool = True) -> Rule
     def parts(p: Parts) -> Tensor:
         if not beta:
             return _raising(p)
-        up, down = p.shared(parted, p.signed(1), p.signed(-1), outs=2)
+        up, down = p.shared(parted, p.signed(1), p.signed(-1), outs=2, sole=True)
         return p.through(1, up).add_(p.through(-1, down))
 
     return split(parts, bias)
@@ -239,7 +270,7 @@ def turned(c: Call) -> Tensor:
 
 
 def _lowering(p: Parts) -> Tensor:
-    return p.through(-1, *p.shared(lambda s, z, g, h: _share(s, -z, g, -h), p.signed(-1)))
+    return p.through(-1, *p.shared(lambda s, z, g, h: _share(s, -z, g, -h), p.signed(-1), sole=True))
 
 
 def contrasted(c: Call) -> Tensor:
@@ -313,12 +344,14 @@ def _end(x: Tensor, c: Call, given: Any, of_row: Callable[..., Tensor]) -> Tenso
 
 def identity(c: Call) -> Tensor:
     """R unchanged through a pointwise function: the gradient f(x) / x. Where rules give to zeros, also if x was cut off."""
-    if c.name in PROPORTIONAL and not c.mode.rules.zeros:
+    zeros = c.mode.rules.zeros
+    if not zeros and (c.name == "relu" or _cut_off(c)):
+        return _rectified(c)
+    if c.name in PROPORTIONAL and not zeros:
         return c.native()
     if c.name == "pow" and c.args[1] in (0.5, -0.5):
         return constant(c)
-    top = None if c.mode.rules.zeros else _ceiling(c)
-    return passing(c) if top is None else _clipped(c, top)
+    return passing(c)
 
 
 def passing(c: Call) -> Tensor:
@@ -331,28 +364,21 @@ def _unchanged(o: Tensor, y: Tensor, x: Tensor, g: Tensor) -> None:
     torch.abs(y, out=o).clamp_(min=tiny(y)).copysign_(y).div_(safe(x)).mul_(g)
 
 
-PROPORTIONAL = frozenset(["relu", "leaky_relu", "prelu", "abs"])
+PROPORTIONAL = frozenset(["leaky_relu", "prelu", "abs"])
 """f(x) / x is their gradient."""
 
 
-def _ceiling(c: Call) -> float | None:
-    """Where a ReLU that is cut off above stops; None for other functions."""
-    if c.name == "relu6":
-        return 6.0
+def _cut_off(c: Call) -> bool:
+    """Whether a call is a ReLU that is cut off above."""
     if c.name != "hardtanh":
-        return None
+        return c.name == "relu6"
     low, high = (c.kwargs.get(n, c.args[i] if len(c.args) > i else d) for i, n, d in ((1, "min_val", -1.0), (2, "max_val", 1.0)))
-    return float(high) if low == 0 and high > 0 else None
+    return low == 0 and high > 0
 
 
-def _clipped(c: Call, top: float) -> Tensor:
-    """min(x, top) / x for positive x, 0 for others: y / x but where x is nothing, and there without a comparison."""
-    x, y = c.args[0].detach(), c.output()
-
-    def back(o: Tensor, x: Tensor, y: Tensor, g: Tensor) -> None:
-        if all_finite(torch.div(y, x, out=o).mul_(g)):
-            return
-        torch.div(g, torch.clamp(x, min=top, out=o), out=o).mul_(top)
-        _cut(o, x, 0, grad_input=o)
-
-    return c.keep(y, lambda g: in_blocks(back, x, y, g), c.args[0], conserves=True)
+def _rectified(c: Call) -> Tensor:
+    """R unchanged through what is nothing unless its input is positive; right after weights, at once through their rule."""
+    c.own = c.name == "relu"
+    if c.own and c.args[0].grad_fn not in c.mode.spreads:
+        return c.native()
+    return c.mode.rectified(c, Rectified(c.output(), not c.own))

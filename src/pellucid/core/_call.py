@@ -1,18 +1,36 @@
 """One operation as it runs under rules: what a rule or a predicate may ask of it."""
 
-import functools
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
 from ._fold import Norm
-from ._kept import Back, keep, safe, tensors
+from ._kept import Back, above, in_blocks, keep, safe, tensors
+from ._memory import once
 from ._transposed import transposed
 
 if TYPE_CHECKING:
     from .rules import Mode
+
+
+@dataclass(frozen=True)
+class Rectified:
+    """What a rectifier made of z, as seen by the rule that relevance passes it unchanged: nothing of what is not positive, and perhaps less of what is large."""
+
+    y: Tensor
+    cut: bool
+    """Whether it is cut off above."""
+
+    def through(self, o: Tensor, y: Tensor, z: Tensor, g: Tensor) -> Tensor:
+        """g y / z where z is positive: what arrives at z when `g` arrives at y."""
+        return above(torch.div(y, z, out=o).mul_(g) if self.cut else g, z, 0, grad_input=o)
+
+    def arrives(self, z: Tensor, g: Tensor) -> Tensor:
+        """The same for whole tensors."""
+        return in_blocks(self.through, self.y, z, g)[0]
 
 
 class Call:
@@ -46,11 +64,11 @@ class Call:
         if self._native is not None:
             return self._native.detach()
         if self._output is None:
-            if torch.is_grad_enabled():
+            if self.kind == "weights" or not torch.is_grad_enabled():  # weights: nothing of what they are given is live
+                self._output = self._made()
+            else:
                 with torch.no_grad():
                     self._output = self._made()
-            else:
-                self._output = self._made()
         return self._output
 
     def _made(self) -> Tensor:
@@ -61,16 +79,22 @@ class Call:
         """A bias in line with the channels of the output."""
         return bias if self.name == "linear" else bias.reshape(-1, *[1] * (int(self.name[-2]) if self.name[-1] == "d" else self.bound[1].ndim - 2))
 
-    @functools.cached_property
+    @once
     def module(self) -> str:
         """The name of the innermost module that is running. To be asked while it runs."""
         return self.mode.where()
 
-    @functools.cached_property
+    @once
     def bound(self) -> tuple[Any, Any, Any]:
         """(input, weight, bias) of an operation with weights."""
         given = self.args[:3] + [self.kwargs.get(n) for n in ("input", "weight", "bias")[len(self.args) :]]
         return given[0], given[1], given[2]
+
+    @once
+    def shift(self) -> Tensor | None:
+        """What an operation with weights adds whatever its input is: its bias."""
+        b: Tensor | None = self.bound[2]
+        return b
 
     @property
     def source(self) -> Tensor:
@@ -83,7 +107,7 @@ class Call:
         """Whether the weights depend on the point as well, so that this is a product."""
         return bool(self.bound[1].requires_grad)
 
-    @functools.cached_property
+    @once
     def given(self) -> Tensor:
         """The input of an operation with weights as it was then, whatever is written on it later."""
         return self.source.detach()
@@ -147,7 +171,7 @@ class Folded(Call):
 
     def __init__(self, made: Call, norm: Norm) -> None:
         super().__init__(made.mode, made.f, made.name, made.kind, made.args, made.kwargs)
-        self.made, self.norm, self.module, self.given = made, norm, made.module, made.given
+        self.made, self.norm, self.module, self.given, self.place = made, norm, made.module, made.given, ""
 
     @property
     def source(self) -> Tensor:
@@ -157,11 +181,20 @@ class Folded(Call):
     def live_weights(self) -> bool:
         return self.made.live_weights
 
-    @functools.cached_property
+    @once
     def bound(self) -> tuple[Any, Any, Any]:
         """(input, weight, bias) of both as one; made when it is asked for."""
-        with torch.no_grad():
-            return self.made.bound[0], self.norm.folded(self.made), self.norm.offset(self.made.bound[2])
+        return self.made.bound[0], self.norm.folded(self.made), self.shift
+
+    @once
+    def shift(self) -> Tensor | None:
+        return self.norm.offset(self.made.bound[2])
+
+    def pulled(self, g: Tensor, w: Tensor | None = None) -> Tensor:
+        """By weights of both as one; where these are many, what arrives is scaled in their place."""
+        if w is None and g.numel() < self.made.bound[1].numel():
+            return self.made.pulled(g * self.lined(self.norm.scale))
+        return super().pulled(g, w)
 
     def native(self) -> Tensor:
         """The BatchNorm's own value over the linear operation's, which ran once."""
@@ -177,18 +210,18 @@ class Folded(Call):
 
     def straight(self, where: str) -> Tensor:
         """Both operations' own values and gradients; what arrives goes by the weights of both as one, with nothing worked out in between."""
-        b, mode, self.own = self.made.bound[2], self.mode, True
-        with torch.no_grad():
-            value = self._made()
+        self.own, self.place = True, where
+        value = self._made()
+        return self.mode.spreads_on(keep(value, self.reached, self.source), self, lambda g, r: self.reached(r.arrives(value, g)))
 
-        def back(g: Tensor) -> list[Tensor]:
-            if mode.counts:
-                mode.ledger.constant(where, "batch_norm", self.lined(self.norm.offset()), g)
-                if b is not None:
-                    mode.ledger.constant(self.module, self.name, self.lined(b * self.norm.scale), g)
-            return [self.pulled(g, self.norm.folded(self.made))]
-
-        return keep(value, back, self.source)
+    def reached(self, g: Tensor) -> list[Tensor]:
+        """What arrives at the source by the weights of both; what is added takes its part."""
+        b, mode = self.made.bound[2], self.mode
+        if mode.counts:
+            mode.ledger.constant(self.place, "batch_norm", self.lined(self.norm.offset()), g)
+            if b is not None:
+                mode.ledger.constant(self.module, self.name, self.lined(b * self.norm.scale), g)
+        return [self.pulled(g)]
 
 
 class Normed(Call):

@@ -1,6 +1,5 @@
 """BatchNorm in eval mode is a scale and a shift: what it is by itself, and as one with the linear operation before it."""
 
-import functools
 import types
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -8,8 +7,13 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
+from ._memory import once
+
 if TYPE_CHECKING:
     from ._call import Call
+
+
+_REST = ("weight", "bias", "training", "momentum", "eps")
 
 
 @dataclass(frozen=True)
@@ -23,12 +27,19 @@ class Norm:
     @classmethod
     def of(cls, f: Any, args: Any, kwargs: dict[str, Any]) -> "Norm":
         functional = isinstance(f, types.FunctionType)
+        if functional and len(args) == 3 and tuple(kwargs) == _REST:  # as it hands itself over
+            return cls(f, args[0], (*args[1:], *kwargs.values()))
         first = ("running_mean", "running_var", "weight", "bias") if functional else ("weight", "bias", "running_mean", "running_var")
         names = ("input", *first, "training", "momentum", "eps")
         given = dict(zip(names, args, strict=False)) | kwargs
         get = lambda n, default=None: given.get(n, default)  # noqa: E731
         kept = (get("running_mean"), get("running_var"), get("weight"), get("bias"), get("training", False), get("momentum", 0.1), get("eps", 1e-5))
         return cls(torch.nn.functional.batch_norm, given["input"], kept)
+
+    @property
+    def live(self) -> bool:
+        """Whether what it multiplies with or adds depends on the point."""
+        return any(t is not None and t.requires_grad for t in self.args[:4])
 
     @property
     def training(self) -> bool:
@@ -38,7 +49,7 @@ class Norm:
         """The operation on another input."""
         return self.f(x, *self.args)
 
-    @functools.cached_property
+    @once
     def scale(self) -> Tensor:
         """(C,) what each channel is multiplied with."""
         k = (self.args[1] + self.args[6]).rsqrt()

@@ -25,9 +25,16 @@ class _Kept(torch.autograd.Function):
         return value()
 
     @staticmethod
-    @once_differentiable  # a rule is no function whose derivative could be taken: a second derivative raises
     def backward(ctx: Any, g: Tensor) -> Any:
-        return None, None, *(ctx.back(g) if g is not None else [None] * (len(ctx.needs_input_grad) - 2))
+        return _given_back_once(ctx, g) if torch.is_grad_enabled() else _given_back(ctx, g)
+
+
+def _given_back(ctx: Any, g: Tensor | None) -> Any:
+    return None, None, *(ctx.back(g) if g is not None else [None] * (len(ctx.needs_input_grad) - 2))
+
+
+_given_back_once = once_differentiable(_given_back)
+"""A rule is no function whose derivative could be taken: a second derivative raises."""
 
 
 def keep(value: Tensor, back: Back, *xs: Tensor) -> Tensor:
@@ -60,6 +67,10 @@ def vjp(f: Callable[..., Tensor], xs: Sequence[Tensor], g: Tensor | None) -> tup
     with torch.enable_grad():
         at = [x.detach().requires_grad_() for x in xs]
         return torch.autograd.grad(f(*at), at, g, allow_unused=True)
+
+
+above = torch.ops.aten.threshold_backward.grad_input
+"""above(g, x, 0, grad_input=o): g where x is positive, 0 elsewhere, in one go."""
 
 
 def safe(x: Tensor) -> Tensor:

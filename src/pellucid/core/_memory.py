@@ -7,6 +7,19 @@ from typing import Any
 from torch import Tensor
 
 
+class once:  # noqa: N801 - used as a decorator
+    """An attribute that is worked out when it is first asked for. `functools.cached_property` takes a lock, which costs more than most of these."""
+
+    def __init__(self, make: Callable[[Any], Any]) -> None:
+        self.make, self.name, self.__doc__ = make, make.__name__, make.__doc__
+
+    def __get__(self, held: Any, kind: Any = None) -> Any:
+        if held is None:
+            return self
+        made = vars(held)[self.name] = self.make(held)
+        return made
+
+
 class Memory:
     """Tensors made of other tensors, kept as long as those live and stay as they are."""
 

@@ -99,21 +99,24 @@ _signature = functools.lru_cache(maxsize=256)(inspect.signature)
 
 
 @functools.lru_cache(maxsize=256)
-def _place_of_inplace(f: types.FunctionType) -> int | None:
-    """Which argument says whether a Python function of torch writes on its input; None where there is none, -1 where others follow it."""
+def _up_to_inplace(f: types.FunctionType) -> tuple[str, ...] | None:
+    """The arguments of a Python function of torch of which the last says whether it writes on its input; none where others follow that; None where there is none."""
     if "inplace" not in f.__code__.co_varnames:
         return None
-    names = list(_signature(f).parameters)
-    return len(names) - 1 if names[-1] == "inplace" else -1
+    names = tuple(_signature(f).parameters)
+    return names if names[-1] == "inplace" else ()
 
 
 def outright(f: types.FunctionType, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any], bool]:
     """(arguments in order, the rest, whether it writes on its input), without the argument that says so."""
-    at = _place_of_inplace(f)
-    if at is None:
+    names = _up_to_inplace(f)
+    if names is None:
         return args, kwargs, False
-    if not kwargs and at > 0:
-        return args[:at], kwargs, len(args) > at and bool(args[at])
+    if names and tuple(kwargs) == names[len(args) :]:  # all given in order, as torch's own functions hand themselves over
+        *rest, writes = *args, *kwargs.values()
+        return tuple(rest), {}, bool(writes)
+    if names and not kwargs:
+        return args, kwargs, False
     bound = _signature(f).bind(*args, **kwargs)
     writes = bool(bound.arguments.pop("inplace", False))
     return bound.args, bound.kwargs, writes

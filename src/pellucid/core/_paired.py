@@ -12,7 +12,7 @@ from torch.nn import functional as F
 from ._call import Folded
 from ._fold import Norm
 from ._kept import overwrite, tensors
-from ._operations import FACTS, KIND, LOOKED, PICKS, canonical
+from ._operations import KIND, LOOKED, PICKS, canonical
 from ._recurrent import fits, unrolled
 from ._twins import TWINS
 from .errors import CannotComplete, NotApplicable
@@ -57,15 +57,12 @@ class Paired(Mode):
     def met(self, given: Iterable[Tensor]) -> bool:
         return any(t.requires_grad or id(t) in self._unseen for t in given)
 
-    def meet(self, f: Any, args: Any, kwargs: dict[str, Any]) -> Any:
-        name, inplace = canonical(f)
-        if name in FACTS or not torch.is_grad_enabled():
-            return f(*args, **kwargs)
+    def meet(self, f: Any, name: str, inplace: bool, args: Any, kwargs: dict[str, Any]) -> Any:
         if name == "numpy" and args[0].requires_grad:  # what is detached is live here
             self.same(name, [args[0].detach()])
             return f(args[0].detach(), **kwargs)
         if inplace or self._unseen or not self._light(name, args, kwargs):
-            return self._heavy(f, args, kwargs)
+            return self._heavy(f, name, inplace, args, kwargs)
         live = _live(args) + _live(kwargs.values())
         if any(t.grad_fn is not None and t.grad_fn not in self.seen for t in live):
             self._known(live)
@@ -83,7 +80,7 @@ class Paired(Mode):
         """A BatchNorm, at the point as one with the linear operation before it: its own gradient is part of that one's weights."""
         n = Norm.of(f, args, kwargs)
         made = self.tags.pop(n.x.grad_fn, None)
-        if made is None or (made.name == "linear" and n.x.ndim > 2) or any(t is not None and t.requires_grad for t in (*made.bound[1:], *n.args[:4])):
+        if made is None or (made.name == "linear" and n.x.ndim > 2) or n.live or any(t is not None and t.requires_grad for t in made.bound[1:]):
             return f(*args, **kwargs)
         made._native = n.x
         return Folded(made, n).straight("")
@@ -93,13 +90,13 @@ class Paired(Mode):
         if KIND.get(name) == "weights":
             return not self.rules.split and not _live(args[1:]) and not _live(kwargs.values())
         if name == "batch_norm":  # a fixed scale and shift, unless it is in training
-            return not (args[5] if len(args) > 5 else kwargs.get("training", False))
+            return not (args[5] if len(args) > 5 else kwargs.get("training", False)) and not _live(args[1:]) and not _live(kwargs.values())
         return name in LIGHT
 
-    def _heavy(self, f: Any, args: Any, kwargs: dict[str, Any]) -> Any:
-        out = super().meet(f, args, kwargs)
+    def _heavy(self, f: Any, name: str, inplace: bool, args: Any, kwargs: dict[str, Any]) -> Any:
+        out = super().meet(f, name, inplace, args, kwargs)
         if self._unseen or not (type(out) is Tensor and out.requires_grad):
-            self._follow(canonical(f)[0], args, kwargs, out)
+            self._follow(name, args, kwargs, out)
         return out
 
     def _follow(self, name: str, args: Any, kwargs: dict[str, Any], out: Any) -> None:
@@ -191,7 +188,8 @@ class Paired(Mode):
 
     def batch_norm(self, f: Any, args: Any, kwargs: dict[str, Any]) -> Tensor:
         """A fixed scale and shift: linear."""
-        if Norm.of(f, args, kwargs).training:
+        n = Norm.of(f, args, kwargs)
+        if n.training or n.live:
             return super().batch_norm(f, args, kwargs)
         return f(*args, **kwargs)
 

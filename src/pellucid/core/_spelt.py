@@ -34,6 +34,14 @@ def _native_batch_norm(x: Tensor, weight: Any, bias: Any, mean: Tensor, var: Ten
     return F.batch_norm(x, mean, var, weight, bias, False, momentum, eps), none, none
 
 
+def normed(x: Tensor, mean: Tensor, var: Tensor, weight: Tensor | None, bias: Tensor | None, training: bool, momentum: float, eps: float) -> Tensor:
+    """A BatchNorm of which not only the input depends on the point."""
+    m, v, w, b = (None if t is None else t.reshape(-1, *[1] * (x.ndim - 2)) for t in (mean, var, weight, bias))
+    y = (x - m) * (v + eps).rsqrt()
+    y = y if w is None else y * w
+    return y if b is None else y + b
+
+
 def _addmv(x: Tensor, mat: Tensor, vec: Tensor, *, beta: float = 1, alpha: float = 1) -> Tensor:
     return _plus(x, beta, torch.mv(mat, vec), alpha)
 

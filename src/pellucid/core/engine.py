@@ -191,7 +191,7 @@ class Engine:
 
     def _sweep(self, stage: str, n: int, work: Callable[[int, int, Step], None], grad: bool, how: str = "") -> None:
         shapes = tuple(tuple(t.shape[1:]) for t in leaves(self.x) if isinstance(t, Tensor) and t.ndim)
-        key = (shapes, self.model.dtype, tuple(map(str, self.places)), str(self.read), grad, self._suffix is not None, self.rules is not None, how)
+        key = (shapes, self.model.dtype, tuple(map(str, self.places)), str(self.read), grad, self._suffix is not None, self.rules and self.rules.kin(), how)
         layouts = stage != "layer" and not how and self._suffix is None and self.model.device.type != "mps" and Needs.MODULES in self.model.can and self._pictures() and self.model.has(nn.Conv2d)
         numel = max((t[0].numel() for t in leaves(self.x) if isinstance(t, Tensor) and t.ndim and len(t)), default=1)
         with self._care():

@@ -8,7 +8,7 @@ import contextlib
 import sys
 import types
 import weakref
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Container, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -17,19 +17,21 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
 
-from ._call import Call as Call, Folded, Normed
+from ._call import Call as Call, Folded, Normed, Rectified as Rectified
 from ._fold import Norm
 from ._kept import keep, tensors
 from ._ledger import Ledger
 from ._memory import Memory
 from ._operations import ADDITIVE, FACTS, KIND, NUMBERS, PICKS, canonical, opened, outright, positional
 from ._recomputed import kept_whole
-from ._spelt import COMPOSED, SPELT
+from ._spelt import COMPOSED, SPELT, normed
 from ._twins import TWINS
 from .errors import NotApplicable
 
 Rule = Callable[[Call], Tensor]
 Chosen = Callable[[Call], bool]
+Spread = Callable[[Tensor, Rectified], Sequence[Tensor | None]]
+"""What reaches the source of an operation with weights when `g` arrives at what a rectifier right after it made of its value."""
 
 
 def plain(c: Call) -> Tensor:
@@ -67,6 +69,11 @@ class Rules:
     memory: Memory = field(default_factory=Memory, repr=False, compare=False)
     """What is made of weights and serves every chunk."""
 
+    def kin(self) -> tuple[Any, ...]:
+        """What rules of the same speed have in common."""
+        each = (self.weights, self.pointwise, self.product, self.scale, self.softmax, self.max, self.norm, *(rule for _, rule in self.over))
+        return (type(self), *(getattr(rule, "__qualname__", type(rule)) for rule in each), self.fold, self.zeros, self.counted, self.paired, self.split)
+
     def mode(self, names: dict[str, nn.Module], rows: int) -> "Mode":
         """The mode of one forward pass over `rows` rows; of two, the baseline's first, for paired rules."""
         if self.paired:
@@ -96,8 +103,10 @@ class Mode(TorchFunctionMode):
         self.rules, self.rows, self.counts = rules, rows, rules.counted and not self.paired
         self.names = {id(m): n for n, m in names.items()}
         self.seen: set[Any] = set()
-        self.weighted: set[Any] = set()
+        self.weighted: dict[Any, Call] = {}
+        """What made values that operations with weights gave, and rectifiers whose rule is one with that of such an operation."""
         self.tags: dict[Any, Call] = {}
+        self.spreads: dict[Any, tuple[Call, Spread]] = {}
         self.bars: dict[Any, str] = {}
         """What made values that no rule can explain, and the sentence that says so."""
         self.opening: list[Any] = []
@@ -128,7 +137,7 @@ class Mode(TorchFunctionMode):
         """The pass is over: what it gave must be known, and is where relevance will start. The graph is let go, so that it is freed once relevance has flowed."""
         self._known(ts)
         self._mark_last(ts)
-        for kept in (self.seen, self.bars, self.weighted, self.tags, self.pads, self.views, self.held):
+        for kept in (self.seen, self.bars, self.weighted, self.tags, self.spreads, self.pads, self.views, self.held):
             kept.clear()
 
     def _known(self, ts: Iterable[Tensor]) -> None:
@@ -144,7 +153,7 @@ class Mode(TorchFunctionMode):
             what = f"{made.name()}, before or in {self.place()}, is none: a script, an autograd.Function, compiled code or another thread"
             raise NotApplicable(f"Rules act on operations that PyTorch shows; {what}. Use a plain module there, or a method without rules.")
 
-    def below(self, t: Tensor, marked: set[Any]) -> bool:
+    def below(self, t: Tensor, marked: Container[Any]) -> bool:
         """Whether a marked node lies between the point and `t`."""
         todo, done = [t.grad_fn], set()
         while todo:
@@ -162,7 +171,7 @@ class Mode(TorchFunctionMode):
         while todo:
             node = todo.pop()
             if node in self.weighted:
-                self.tags[node].last = True
+                self.weighted[node].last = True
             elif node is not None and node not in done:
                 done.add(node)
                 todo += [n for n, _ in node.next_functions]
@@ -174,9 +183,10 @@ class Mode(TorchFunctionMode):
 
     def note(self, out: Any) -> Any:
         """Remembers that these values are known."""
-        for t in tensors((out,)):
-            if t.grad_fn is not None and t.grad_fn not in self.bars:
-                self.seen.add(t.grad_fn)
+        for t in (out,) if type(out) is Tensor else tensors((out,)):
+            made = t.grad_fn
+            if made is not None and made not in self.bars:
+                self.seen.add(made)
                 if t._is_view():
                     self.views.setdefault(t.untyped_storage().data_ptr(), []).append(weakref.ref(t))
         return out
@@ -206,14 +216,16 @@ class Mode(TorchFunctionMode):
     # -- one operation -------------------------------------------------------------------------------------------------
 
     def __torch_function__(self, f: Any, kinds: Any, args: Any = (), kwargs: Any = None) -> Any:
-        with kept_whole():
-            return self.meet(f, args, kwargs or {})
-
-    def meet(self, f: Any, args: Any, kwargs: dict[str, Any]) -> Any:
-        """One operation."""
-        given = tensors(args, kwargs) if torch.is_grad_enabled() else ()
         name, inplace = canonical(f)
-        if name in FACTS or not self.met(given):
+        if name in FACTS or not torch.is_grad_enabled():
+            return f(*args, **(kwargs or {}))
+        with kept_whole():
+            return self.meet(f, name, inplace, args, kwargs or {})
+
+    def meet(self, f: Any, name: str, inplace: bool, args: Any, kwargs: dict[str, Any]) -> Any:
+        """One operation."""
+        given = tensors(args, kwargs)
+        if not self.met(given):
             return f(*args, **kwargs)
         self._known(given)
         if kwargs:
@@ -402,8 +414,24 @@ class Mode(TorchFunctionMode):
     def _tag(self, c: Call, out: Tensor) -> None:
         """Marks an output as one of a weighted operation, so that a BatchNorm or an activation after it finds what it belongs to."""
         if out.grad_fn is not None:
-            self.weighted.add(out.grad_fn)
-            self.tags[out.grad_fn] = c
+            self.weighted[out.grad_fn] = self.tags[out.grad_fn] = c
+
+    def spreads_on(self, out: Tensor, c: Call, spread: Spread) -> Tensor:
+        """The output of weights whose rule a rectifier right after them may join."""
+        if out.grad_fn is not None:
+            self.spreads[out.grad_fn] = c, spread
+        return out
+
+    def rectified(self, c: Call, r: Rectified) -> Tensor:
+        """The value of a rectifier that relevance passes unchanged; right after weights it joins their rule."""
+        x: Tensor = c.args[0]
+        onto, spread = self.spreads.get(x.grad_fn, (None, None))
+        if onto is None or spread is None:
+            z = x.detach()
+            return c.keep(r.y, lambda g: [r.arrives(z, g)], x, conserves=True, own=not r.cut)
+        out = c.keep(r.y, lambda g: spread(g, r), onto.source, conserves=True, own=not r.cut)
+        self.weighted[out.grad_fn] = onto
+        return out
 
     def batch_norm(self, f: Any, args: Any, kwargs: dict[str, Any]) -> Tensor:
         """A fixed scale and shift; after a linear operation under a rule, one with it."""
@@ -412,13 +440,17 @@ class Mode(TorchFunctionMode):
             return n.run(n.x)
         if n.training:
             raise NotApplicable(f"A rule needs batch_norm in eval mode; in {self.place()} it normalizes by the batch, which mixes the rows. Call model.eval().")
-        made, alone = self.tags.get(n.x.grad_fn), Normed(self, f, "batch_norm", "norm", args, kwargs, n)
+        if n.live:
+            return self.inside(normed, n.x, *n.args)
+        made = self.tags.get(n.x.grad_fn)
         if made is None or (made.name == "linear" and n.x.ndim > 2):
-            return self.apply(alone)
+            return self.apply(Normed(self, f, "batch_norm", "norm", args, kwargs, n))
         if self.rules.of(made) is not plain:
-            return self.apply(Folded(made, n) if self.rules.fold else alone)
-        if self.rules.of(alone) is not plain:
-            return self.apply(alone)
+            return self.apply(Folded(made, n) if self.rules.fold else Normed(self, f, "batch_norm", "norm", args, kwargs, n))
+        if self.rules.over or self.rules.norm is not plain:
+            alone = Normed(self, f, "batch_norm", "norm", args, kwargs, n)
+            if self.rules.of(alone) is not plain:
+                return self.apply(alone)
         both = Folded(made, n)
         out = both.straight(self.where())
         self._tag(both, out)
