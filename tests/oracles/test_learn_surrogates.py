@@ -1,0 +1,133 @@
+"""Surrogates: what is simple is recovered as it is, what is noise is called so, and the numbers are scikit-learn's own on the same rows."""
+
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from sklearn.tree import DecisionTreeClassifier, DecisionTreeRegressor
+
+import pellucid as pel
+from pellucid.core.errors import NotApplicable, UsageError
+from pellucid.surrogates._answers import folds_of, wilson
+
+RNG = np.random.default_rng(0)
+X = RNG.normal(size=(400, 4)).round(3)
+
+
+def people(n: int = 400) -> pd.DataFrame:
+    rng = np.random.default_rng(1)
+    frame = pd.DataFrame({
+        "age": rng.integers(18, 80, n), "wage": rng.gamma(2, 1000, n).round(2), "job": rng.choice(["clerk", "nurse", "farmer"], n), "sex": rng.choice(["f", "m"], n),
+        "since": pd.to_datetime("2015-01-01") + pd.to_timedelta(rng.integers(0, 3000, n), unit="D"),
+    })  # fmt: skip
+    frame.loc[rng.random(n) < 0.15, "wage"] = np.nan
+    frame.loc[rng.random(n) < 0.1, "job"] = None
+    return frame
+
+
+def step(x: np.ndarray) -> np.ndarray:
+    return np.where(x[:, 0] > 0.5, 3.0, np.where(x[:, 1] <= -0.25, -1.0, 0.5))[:, None]
+
+
+def noise(x: np.ndarray) -> np.ndarray:
+    """No simple function of its columns."""
+    return np.sin(1e6 * x.sum(1) ** 2)[:, None]
+
+
+# -- trees ---------------------------------------------------------------------------------------------------------------
+
+
+def test_a_model_that_is_a_tree_is_found_again() -> None:
+    t = pel.learn(pel.wrap(step, columns=["a", "b", "c", "d"]), X, method="tree-surrogate", depth=2)
+    assert t.fidelity.value > 0.97
+    assert t.nodes[0].question.startswith("a ≤ 0.5") or t.nodes[0].question.startswith("a ≤ 0.49")
+    assert sorted(r["answer"] for r in t.table()) == [-1.0, 0.5, 3.0]
+    assert t.fidelity.fitted == 1.0
+    assert dict(t.importance).keys() == {"a", "b"}
+
+
+def test_a_tree_on_words_and_gaps_is_found_exactly() -> None:
+    def f(d: pd.DataFrame) -> np.ndarray:
+        return np.where(d["job"] == "nurse", 3.0, np.where(d["wage"].isna(), -1.0, np.where(d["sex"] == "f", 1.0, 0.0)))[:, None]
+
+    t = pel.learn(pel.wrap(f, takes="frame"), people(), method="tree-surrogate", depth=3, leaf=0)
+    assert (t.fidelity.value, t.fidelity.low, t.fidelity.high, t.fidelity.verdict) == (1.0, 1.0, 1.0, "faithful")
+    found = {r["if"]: r["answer"] for r in t.table()}
+    assert found["job is nurse"] == 3.0
+    assert {k: v for k, v in found.items() if "sex" in k or "missing" in k} == {
+        "job is not nurse and wage is missing": -1.0, "job is not nurse and wage is known and sex is f": 1.0, "job is not nurse and wage is known and sex is m": 0.0,
+    }  # fmt: skip
+
+
+def test_a_tree_is_scikit_learns_own() -> None:
+    y = np.sin(2 * X[:, 0]) + X[:, 1] * X[:, 2]
+    t = pel.learn(lambda x: (np.sin(2 * x[:, 0]) + x[:, 1] * x[:, 2])[:, None], X, method="tree-surrogate", depth=4, leaf=0.02, seed=3)
+    own = DecisionTreeRegressor(max_depth=4, min_samples_leaf=8, random_state=3).fit(X, y)
+    leaves = {(n.rows, round(n.answer[0], 9)) for n in t.nodes if n.leaf}
+    assert leaves == {(int(own.tree_.n_node_samples[i]), round(float(own.tree_.value[i, 0, 0]), 9)) for i in range(own.tree_.node_count) if own.tree_.children_left[i] < 0}
+    np.testing.assert_allclose(sorted(v for _, v in t.importance), sorted(own.feature_importances_[own.feature_importances_ > 0]), atol=1e-9)
+    fold = folds_of(X, 10, 3)
+    told = np.empty(400)
+    base = np.empty(400)
+    for k in range(10):
+        part = DecisionTreeRegressor(max_depth=4, min_samples_leaf=int(np.ceil(0.02 * (fold != k).sum())), random_state=3).fit(X[fold != k], y[fold != k])
+        told[fold == k], base[fold == k] = part.predict(X[fold == k]), y[fold != k].mean()
+    assert t.fidelity.value == pytest.approx(1 - ((y - told) ** 2).sum() / ((y - base) ** 2).sum(), abs=1e-9)
+
+
+def test_classes_give_the_gini_tree_and_agreement() -> None:
+    def three(x: np.ndarray) -> np.ndarray:
+        return np.stack([x[:, 0], x[:, 1], 0.3 + 0 * x[:, 2]], 1)
+
+    t = pel.learn(pel.wrap(three, labels=["red", "green", "blue"]), X, method="tree-surrogate", depth=3, seed=1)
+    own = DecisionTreeClassifier(max_depth=3, min_samples_leaf=4, random_state=1).fit(X, three(X).argmax(1))
+    assert t.labels == ("red", "green", "blue")
+    got = sorted(np.round(n.answer, 9).tolist() for n in t.nodes if n.leaf)
+    assert got == sorted(np.round(own.tree_.value[i, 0], 9).tolist() for i in range(own.tree_.node_count) if own.tree_.children_left[i] < 0)
+    assert t.fidelity.measure == "agreement"
+    assert (t.fidelity.low, t.fidelity.high) == wilson(t.fidelity.value, 400)
+    assert t.fidelity.trivial == pytest.approx((three(X).argmax(1) == np.bincount(three(X).argmax(1)).argmax()).mean())
+
+
+@pytest.mark.parametrize("method", ["tree-surrogate"])
+def test_noise_is_called_unfaithful(method: str) -> None:
+    t = pel.learn(noise, X, method=method)
+    assert t.fidelity.value < 0.1
+    assert t.fidelity.verdict == "not faithful"
+    assert "Not a faithful summary" in t.notes[0]
+    assert "Not a faithful summary" in json.dumps(t.to_dict(), ensure_ascii=False)
+
+
+def test_dates_and_large_numbers_keep_their_digits() -> None:
+    big = np.arange(200.0)[:, None] + 1.7e9  # single precision knows steps of 128 there
+    t = pel.learn(lambda x: (x > 1.7e9 + 77.5).astype(float), big, method="tree-surrogate", depth=1, leaf=0, target=0, kinds={"column 0": "number"})
+    assert [n.rows for n in t.nodes if n.leaf] == [78, 122]
+    assert t.fidelity.value > 0.97  # but for the row at the border, where it is held out
+
+
+def test_equal_rows_are_never_on_both_sides() -> None:
+    rows = np.repeat(X[:50], 8, 0)
+    fold = folds_of(rows, 5, 0)
+    assert all(len(set(fold[i * 8 : i * 8 + 8])) == 1 for i in range(50))
+    assert set(fold) == set(range(5))
+    gaps = np.array([[np.nan, 1.0], [np.nan, 1.0], [1.0, np.nan]] * 10)
+    with pytest.raises(UsageError, match="at least 10 rows that differ"):
+        folds_of(gaps, 5, 0)
+
+
+def test_what_cannot_be_summarised_is_refused() -> None:
+    with pytest.raises(NotApplicable, match="same answer"):
+        pel.learn(lambda x: 0 * x[:, :1] + 2, X, method="tree-surrogate")
+    with pytest.raises(NotApplicable, match="there is nothing to summarise"):
+        pel.learn(lambda x: np.stack([0 * x[:, 0], 0 * x[:, 0] + 1], 1), X, method="tree-surrogate")
+    with pytest.raises(UsageError, match="at least 20 rows"):
+        pel.learn(step, X[:5], method="tree-surrogate")
+
+
+def test_a_network_on_bare_numbers() -> None:
+    net = torch.nn.Sequential(torch.nn.Linear(4, 8), torch.nn.ReLU(), torch.nn.Linear(8, 2)).eval()
+    t = pel.learn(net, torch.from_numpy(X).float(), method="tree-surrogate", target=0, depth=4)
+    assert t.cost.forward_rows == 400
+    assert t.name
