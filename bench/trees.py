@@ -127,7 +127,7 @@ def main() -> None:
         few = {"shap": shap_values(net, x[:1])} if HAVE["shap"] else {}
         compare(f"{title}, one row, read before", 1, lambda trees=trees, x=x: along_paths(trees, trees.rows(x[:1])), few, rounds)
         if HAVE["shap"]:
-            compare(f"{title}, pairs", 50, lambda net=net, x=x: interactions(t := read(net), t.rows(x[:50])), {"shap": shap_values(net, x[:50], pairs=True)}, 1 if "8" in title else rounds)
+            compare(f"{title}, pairs", 200, lambda net=net, x=x: interactions(t := read(net), t.rows(x[:200])), {"shap": shap_values(net, x[:200], pairs=True)}, 1 if "8" in title else rounds)
         back = x[:100]
         peers = {"shap": shap_values(net, x[:200], back)} if HAVE["shap"] else {}
         compare(f"{title}, background of 100", 200, lambda net=net, x=x, back=back: against(t := read(net), t.rows(x[:200]), t.rows(back)), peers, rounds)

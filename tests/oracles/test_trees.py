@@ -5,7 +5,7 @@ import pickle
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings, strategies as st
+from hypothesis import HealthCheck, given, settings, strategies as st
 from sklearn import ensemble as forests
 from sklearn.linear_model import LinearRegression
 from sklearn.tree import DecisionTreeClassifier, DecisionTreeRegressor
@@ -73,7 +73,7 @@ def one_tree(draw, features, outputs):
     return OneTree(**columns, value=rng.normal(size=(n,) if single else (n, outputs)), output=int(rng.integers(outputs)) if single else 0, sets=sets, known=known), single
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.data())
 def test_random_trees_equal_enumeration(data):
     features, outputs = data.draw(st.integers(1, 5)), data.draw(st.integers(1, 2))
@@ -244,6 +244,30 @@ def test_trees_that_answer_otherwise_than_their_library_are_refused():
         trees.verify(ROWS, np.zeros((300, 2)), 1e-9, "this tree")
     with pytest.raises(UsageError, match="5 columns"):
         trees.predict(ROWS[:, :3])
+
+
+@pytest.mark.parametrize("name", ["forest, unlimited, weighed", "voting", "bagging on some columns"])
+def test_shares_of_classes_need_one_output_less(name):
+    net, rows = FAMILIES[name]()
+    trees = read_sklearn(net)[0]
+    fewer = trees.opened()
+    assert fewer.outputs == trees.outputs - 1
+    z = trees.rows(rows[:40])
+    np.testing.assert_allclose(trees_of.answers(trees, z), trees.sums(z), atol=1e-12)
+    np.testing.assert_allclose(along_paths(trees, z).sum(-1), 0, atol=1e-12)
+    other = read_sklearn(forests.RandomForestRegressor(**FEW, max_depth=4).fit(ROWS, np.c_[Y, TWO]))[0]
+    assert other.opened() is None
+
+
+@pytest.mark.parametrize(("data", "word"), [(b"", "too soon"), (b"{L" + bytes(8) + b"Q", "unknown kind"), (b"SL" + b"\x7f" * 8, "impossible"), (b"[$d#L" + b"\0" * 7 + b"\5", ""), (b"{}", "")])
+def test_broken_binary_json_is_refused(data, word):
+    from pellucid.backends._ubjson import ubjson
+
+    if data == b"{}":
+        assert ubjson(b'{L\0\0\0\0\0\0\0\1a[#L\0\0\0\0\0\0\0\3ZTi\xff}') == {"a": [None, True, -1]}
+        return
+    with pytest.raises(ValueError, match=word):
+        ubjson(data)
 
 
 def test_without_numba_the_same_is_told_more_slowly(monkeypatch):

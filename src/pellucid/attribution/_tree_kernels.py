@@ -33,6 +33,26 @@ def goes(v, i, threshold, category, missing_left, missing, words):  # type: igno
 
 
 @jit
+def add_up(start, end, value, output, feature, threshold, category, missing_left, missing, words, x, out):  # type: ignore[no-untyped-def]
+    """Adds what all trees answer to `out`, (rows, outputs)."""
+    for r in range(len(x)):
+        for t in range(len(start) - 1):
+            i = start[t]
+            while feature[i] >= 0:
+                v = x[r, feature[i]]
+                if category[i, 1] == 0 and missing[i] == 1:
+                    left = v <= threshold[i] or (v != v and missing_left[i] != 0)
+                else:
+                    left = goes(v, i, threshold, category, missing_left, missing, words)
+                i = i + 1 if left else end[i + 1]
+            if value.shape[1] > 1:
+                for c in range(value.shape[1]):
+                    out[r, c] += value[i, c]
+            else:
+                out[r, output[t]] += value[i, 0]
+
+
+@jit
 def _ways(w, x, at, a, b, feature, threshold, category, missing_left, missing, words):  # type: ignore[no-untyped-def]
     """At every split of the tree [a, b): 1 for each lane that goes left."""
     for i in range(a, b):

@@ -37,11 +37,12 @@ class Weighing:
     beta: float = 1.0
     half: bool = False
 
-    def nodes(self, features: int) -> tuple[Floats, Floats]:
-        """(chances, weights) that integrate what a path with so many features needs, exactly."""
+    @functools.lru_cache(maxsize=256)  # noqa: B019
+    def nodes(self, players: int) -> tuple[Floats, Floats]:
+        """(chances, weights) that integrate what a path with so many players needs, exactly."""
         if self.half:
             return np.array([0.5]), np.array([1.0])
-        n = max(1, (features + 1) // 2)
+        n = max(1, (players + 1) // 2)
         if self.alpha == self.beta == 1:
             x, w = np.polynomial.legendre.leggauss(n)
             return (x + 1) / 2, w / 2
@@ -75,23 +76,33 @@ class Tables:
         self.quads = np.zeros((most + 1, 2, most))
         for d, n in enumerate(self.by_width):
             self.quads[n, :, :n] = weighing.nodes(d)
-        self.at: Ints = np.concatenate([[0], np.cumsum(np.diff(t.start) * 3 * self.nodes)])
         self.above: Ints = np.where(t.above >= 0, t.level[np.maximum(t.above, 0)], 0)
         self.splits = (t.feature, t.threshold, t.category, t.missing_left, t.missing, t.words)
-        self.begin, self.on_path, self.levels = t.on_paths()
-        self.tab = self._tab(weighing)
+        self.at: Ints = np.zeros(len(t.output), np.int64)
+        """Where the factors of each tree begin."""
+        self.tab = self._tab()
 
-    def _tab(self, weighing: Weighing) -> Floats:
+    @functools.cached_property
+    def paths(self) -> tuple[Ints, Ints, Ints]:
+        """What lies on the path to each leaf."""
+        return self.trees.on_paths()
+
+    def _tab(self) -> Floats:
         """Three factors a node and quadrature node, none of them a quotient of covers: a child that no training row reached is fine."""
-        t, out = self.trees, np.empty(self.at[-1])
+        t, sizes = self.trees, np.diff(self.trees.start)
         upper = np.where(t.above >= 0, t.joint[np.maximum(t.above, 0)], 1.0)
-        for k in range(len(t.output)):
-            s = slice(t.start[k], t.start[k + 1])
-            q = weighing.nodes(int(t.widest[k]))[0][None]
-            z, za, r = t.joint[s, None], upper[s, None], t.share[s, None]
-            own, above = q + (1 - q) * z, q + (1 - q) * za
-            out[self.at[k] : self.at[k + 1]] = np.stack([(1 - q) * z / above - r, (own - (1 - q) * z) / above, (1 - z) / own + 1 / (1 - q)], 1).ravel()
-        return out
+        out, used = [np.zeros(0)], 0
+        for n in np.unique(self.nodes).tolist():
+            own = np.flatnonzero(self.nodes == n)
+            at = np.flatnonzero(np.repeat(self.nodes == n, sizes))
+            self.at[own] = used + 3 * n * np.concatenate([[0], np.cumsum(sizes[own])[:-1]])
+            q, z, za, r = self.quads[n, 0, :n][None], t.joint[at, None], upper[at, None], t.share[at, None]
+            here, above, off = q + (1 - q) * z, q + (1 - q) * za, (1 - q) * z
+            block = np.empty((len(at), 3, n))
+            block[:, 0], block[:, 1], block[:, 2] = off / above - r, (here - off) / above, (1 - z) / here + 1 / (1 - q)
+            out.append(block.ravel())
+            used += block.size
+        return np.concatenate(out)
 
 
 def tables(trees: Ensemble, weighing: Weighing) -> Tables:
@@ -102,8 +113,26 @@ def tables(trees: Ensemble, weighing: Weighing) -> Tables:
     return kept[weighing]
 
 
+def answers(trees: Ensemble, z: Floats) -> Floats:
+    """(rows, outputs) what the trees add up to."""
+    if not compiled():
+        return trees.sums(z)
+    from ._tree_kernels import add_up
+
+    out = np.tile(trees.base, (len(z), 1))
+    add_up(trees.start, trees.end, trees.value, trees.output, trees.feature, trees.threshold, trees.category, trees.missing_left, trees.missing, trees.words, z, out)
+    return out
+
+
+def closed(values: Floats) -> Floats:
+    """With the last output, which loses what the others gain."""
+    return np.concatenate([values, -values.sum(-1, keepdims=True)], -1)
+
+
 def along_paths(trees: Ensemble, z: Floats, weighing: Weighing = SHAPLEY) -> Floats:
     """(rows, players, outputs): absent players follow the trees' own training rows."""
+    if (fewer := trees.opened()) is not None:
+        return closed(along_paths(fewer, z, weighing))
     out = np.zeros((len(z), trees.players, trees.outputs))
     if not compiled():
         return _leaf_by_leaf(trees, z, weighing, out)
@@ -118,10 +147,12 @@ def interactions(trees: Ensemble, z: Floats) -> Floats:
     """(rows, players, players, outputs): half of a pair's Shapley interaction on either side, the diagonal takes what is left of the value."""
     from ._tree_kernels import path_interactions
 
+    if (fewer := trees.opened()) is not None:
+        return closed(interactions(fewer, z))
     out = np.zeros((len(z), trees.players, trees.players, trees.outputs))
     t, k = trees, tables(trees, SHAPLEY)
     path_interactions(t.start, t.level, t.parent, t.left_child, k.above, t.edge, t.share, t.value, t.output, k.nodes, k.at, k.tab, k.quads, t.depth + 2,
-                      k.levels, k.begin, t.distinct, *k.splits, z, out)
+                      k.paths[2], k.paths[0], t.distinct, *k.splits, z, out)
     return out
 
 
@@ -131,6 +162,8 @@ def against(trees: Ensemble, z: Floats, background: Floats, weighing: Weighing =
 
     if trees.widest.max() > BITS:
         raise NotApplicable(f"A background needs trees with at most {BITS} different columns on a path; this model has one with {int(trees.widest.max())}. Use the trees' own paths (no background).")
+    if (fewer := trees.opened()) is not None:
+        return closed(against(fewer, z, background, weighing, form))
     t, k = trees, tables(trees, weighing)
     out = np.zeros((len(z), t.players, t.outputs))
     fresh = (t.above < 0) & (t.parent >= 0)
@@ -140,10 +173,10 @@ def against(trees: Ensemble, z: Floats, background: Floats, weighing: Weighing =
     for group, where, room in _groups(trees, np.flatnonzero(tabled)):
         big, small = np.empty(room), np.empty(room)
         count(group, t.start, *shape, k.by_width, k.quads, t.depth + 1, *k.splits, b, where, big, small)
-        look_up(group, t.start, *shape, k.on_path, k.begin, t.value, t.output, t.depth + 1, *k.splits, x, where, big, small, out)
+        look_up(group, t.start, *shape, k.paths[1], k.paths[0], t.value, t.output, t.depth + 1, *k.splits, x, where, big, small, out)
     chances = weighing.chances(BITS + 1)
     for i in np.flatnonzero(~tabled):
-        follow(i, t.start, t.end, *shape, k.on_path, k.begin, t.value, t.output, t.depth + 1, *k.splits, chances, x, b, out)
+        follow(i, t.start, t.end, *shape, k.paths[1], k.paths[0], t.value, t.output, t.depth + 1, *k.splits, chances, x, b, out)
     return out
 
 

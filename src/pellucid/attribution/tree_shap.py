@@ -15,7 +15,7 @@ from ..core.procedure import Method, Values
 from ..core.question import Question, Samples
 from ..core.target import Label, Output, of_row
 from ..core.tree import leaves
-from ._tree_values import Weighing, against, along_paths, compiled, interactions
+from ._tree_values import Weighing, against, along_paths, answers, compiled, interactions
 
 NEAR = 1e-6
 """How nearly the values must sum to the answer, in units of it or of one."""
@@ -53,7 +53,7 @@ class TreeSHAP(Method):
         z, weights = found.read(q.x), self._read_by(q, trees)
         background = self._background(q, found)
         per_output = along_paths(trees, z, self._weighing()) if background is None else against(trees, z, background, self._weighing())
-        own, base = trees.sums(z), trees.expected() if background is None else _mean(trees, background)
+        own, base = answers(trees, z), trees.expected() if background is None else _mean(trees, background)
         values, total, start = np.einsum("bfk,bk->bf", per_output, weights), (own * weights).sum(1), weights @ base
         if self.index == "shapley":
             _check(values, total - start)
@@ -124,7 +124,7 @@ def _joined(names: tuple[tuple[str, ...], ...], player: Ints) -> tuple[tuple[str
 
 def _mean(trees: Ensemble, background: Floats) -> Floats:
     """(outputs,) the mean answer over rows that are prepared already."""
-    return np.asarray(trees.sums(background).mean(0))
+    return np.asarray(answers(trees, background).mean(0))
 
 
 def _check(values: Floats, rise: Floats) -> None:

@@ -51,11 +51,10 @@ def _values(m: Any, classes: bool) -> Floats:
 
 
 def _one(m: Any, value: Floats, output: int = 0, columns: Any = None, missing: bool = False) -> OneTree:
-    t = m.tree_
-    feature = t.feature if columns is None else np.where(t.feature >= 0, np.asarray(columns)[np.maximum(t.feature, 0)], -1)
-    nodes = t.__getstate__()["nodes"]
+    nodes = m.tree_.__getstate__()["nodes"]
+    feature = nodes["feature"] if columns is None else np.where(nodes["feature"] >= 0, np.asarray(columns)[np.maximum(nodes["feature"], 0)], -1)
     left = nodes["missing_go_to_left"] if missing and "missing_go_to_left" in (nodes.dtype.names or ()) else None
-    return OneTree(t.children_left, t.children_right, feature, t.threshold, t.weighted_n_node_samples, value, output, missing_left=left)
+    return OneTree(nodes["left_child"], nodes["right_child"], feature, nodes["threshold"], nodes["weighted_n_node_samples"], value, output, missing_left=left)
 
 
 def _classes(m: Any) -> bool:
@@ -71,7 +70,8 @@ def _mean(m: Any) -> Found:
     if classes and any(len(e.classes_) != len(m.classes_) for e in trees):
         raise NotApplicable(f"A tree of this {type(m).__name__} saw {min(len(e.classes_) for e in trees)} of {len(m.classes_)} classes; such an ensemble is not read yet. Use shapley.")
     values = [_values(e, classes) / len(trees) for e in trees]
-    made = [_one(e, v, columns=c, missing=takes_missing(m)) for e, v, c in zip(trees, values, columns, strict=True)]
+    gaps = takes_missing(m)
+    made = [_one(e, v, columns=c, missing=gaps) for e, v, c in zip(trees, values, columns, strict=True)]
     outputs = values[0].shape[1]
     return Ensemble(made, m.n_features_in_, outputs, single=True), (m.predict_proba if classes else m.predict), "probability" if classes else ""
 
@@ -107,9 +107,10 @@ def _voting(m: Any) -> Found:
     for e, w in zip(m.estimators_, weights / weights.sum(), strict=True):
         if READERS.get(type(e).__name__.removesuffix("Classifier").removesuffix("Regressor")) is not _mean:
             raise NotApplicable(f"Tree methods read a vote over trees and forests; this one holds a {type(e).__name__}. Use shapley, which asks any model.")
+        gaps = takes_missing(m)
         for one in getattr(e, "estimators_", [e]):
             value = _values(one, _classes(m)) * w / len(getattr(e, "estimators_", [e]))
-            trees.append(_one(one, value, missing=takes_missing(m)))
+            trees.append(_one(one, value, missing=gaps))
             outputs = value.shape[1]
     return Ensemble(trees, m.n_features_in_, outputs, single=True), (m.predict_proba if _classes(m) else m.predict), "probability" if _classes(m) else ""
 

@@ -19,6 +19,8 @@ Ints = NDArray[np.int64]
 
 ZERO = 1e-35
 """What is no larger counts as zero where zero counts as missing."""
+AT_ONCE = 2**18
+"""Rows times trees that are walked together."""
 READS_ZERO, MISSING, ZERO_MISSING = 0, 1, 2
 """What NaN means at a split: zero; missing; missing as zero is too."""
 
@@ -59,27 +61,15 @@ class Ensemble:
             raise UsageError("A tree method needs at least one tree; the model holds none. Fit it first.")
         self.features, self.outputs, self.single, self.prepare = features, outputs, single, prepare
         self.base = np.broadcast_to(np.asarray(base, np.float64), (outputs,)).copy()
-        laid = [_Laid(t) for t in trees]
-        self.start: Ints = np.concatenate([[0], np.cumsum([len(t.feature) for t in laid])])
+        laid = _Laid(trees)
+        self.start, self.end, self.parent, self.level = laid.start, laid.end, laid.parent, laid.level
         self.tree: Ints = np.repeat(np.arange(len(trees)), np.diff(self.start))
         self.output = np.array([t.output for t in trees])
-        for name in ("level", "feature", "threshold", "cover", "value", "missing_left", "missing", "left_child"):
-            setattr(self, name, np.concatenate([getattr(t, name) for t in laid]))
-        shift = self.start[:-1]
-        self.parent: Ints = np.concatenate([np.where(t.parent < 0, -1, t.parent + s) for t, s in zip(laid, shift, strict=True)])
-        self.end: Ints = np.concatenate([t.end + s for t, s in zip(laid, shift, strict=True)])
-        self.category, self.words = _sets(laid, shift)
+        self.feature, self.threshold, self.cover, self.value = laid.feature, laid.threshold, laid.cover, laid.value
+        self.missing_left, self.missing, self.left_child = laid.missing_left, laid.missing, laid.left_child
+        self.category, self.words = _sets(trees, laid.place, laid.first)
         self.players, self.owner = features, np.arange(features)
         self._paths()
-
-    level: Ints
-    feature: Ints
-    threshold: Floats
-    cover: Floats
-    value: Floats
-    missing_left: NDArray[np.int8]
-    missing: NDArray[np.int8]
-    left_child: NDArray[np.int8]
 
     # -- what the paths are made of ------------------------------------------------------------------------------------
 
@@ -135,7 +125,7 @@ class Ensemble:
     def _bare(self) -> "Ensemble":
         """A copy that shares the nodes, less what was kept with them."""
         new = copy.copy(self)
-        for kept in ("_tables", "_games"):
+        for kept in ("_tables", "_games", "_opened"):
             new.__dict__.pop(kept, None)
         return new
 
@@ -187,14 +177,17 @@ class Ensemble:
         """Rows of features in the precision that the library compares in."""
         return np.ascontiguousarray(z.astype(np.float32).astype(np.float64) if self.single else z)
 
-    def leaves(self, z: Floats, tree: int) -> Ints:
-        """The leaf that each row reaches in one tree."""
-        at = np.full(len(z), self.start[tree])
-        while (going := np.flatnonzero(self.feature[at] >= 0)).size:
+    def leaves(self, z: Floats) -> Ints:
+        """(rows, trees) the leaf that each row reaches in each tree."""
+        at = np.tile(self.start[:-1], (len(z), 1)).ravel()
+        row = np.repeat(np.arange(len(z)), len(self.output))
+        going = np.flatnonzero(self.feature[at] >= 0)
+        while going.size:
             i = at[going]
-            left = self.goes_left(z[going, self.feature[i]], i)
-            at[going] = np.where(left, i + 1, self.end[i + 1])
-        return at
+            i = np.where(self.goes_left(z[row[going], self.feature[i]], i), i + 1, self.end[i + 1])
+            at[going] = i
+            going = going[self.feature[i] >= 0]
+        return at.reshape(len(z), -1)
 
     def goes_left(self, v: Floats, i: Ints) -> NDArray[np.bool_]:
         """Whether values `v` go left at nodes `i`."""
@@ -222,14 +215,31 @@ class Ensemble:
 
     def sums(self, z: Floats) -> Floats:
         """The same for rows that are prepared already."""
-        out = np.tile(self.base, (len(z), 1))
-        for t in range(len(self.output)):
-            found = self.value[self.leaves(z, t)]
-            if found.shape[1] > 1:
-                out += found
+        out, step = np.tile(self.base, (len(z), 1)), max(1, AT_ONCE // len(self.output))
+        for at in range(0, len(z), step):
+            found = self.value[self.leaves(z[at : at + step])]
+            if found.shape[2] > 1:
+                out[at : at + step] += found.sum(1)
             else:
-                out[:, self.output[t]] += found[:, 0]
+                for k in np.unique(self.output).tolist():
+                    out[at : at + step, k] += found[:, self.output == k, 0].sum(1)
         return out
+
+    def opened(self) -> "Ensemble | None":
+        """The trees less their last output, where every leaf's outputs add up to the same; None elsewhere.
+
+        Shares of classes do: what lifts one lowers the others by as much.
+        """
+        if self.value.shape[1] < 2:
+            return None
+        if "_opened" not in self.__dict__:
+            leaf = self.feature < 0
+            sums = np.where(leaf, self.value.sum(1), np.nan)
+            low, high = np.fmin.reduceat(sums, self.start[:-1]), np.fmax.reduceat(sums, self.start[:-1])
+            new = self._bare()
+            new.value, new.outputs, new.base = np.ascontiguousarray(self.value[:, :-1]), self.outputs - 1, self.base[:-1]
+            self.__dict__["_opened"] = new if bool((high - low <= 1e-12 * np.maximum(np.abs(high), 1e-3)).all()) else None
+        return self.__dict__["_opened"]  # type: ignore[no-any-return]
 
     def verify(self, x: ArrayLike, answers: ArrayLike, tolerance: float, who: str) -> None:
         """Refuses trees that do not answer as the library does on these rows."""
@@ -272,38 +282,48 @@ class TreeSum:
 
 
 class _Laid:
-    """One tree in preorder."""
+    """All trees in preorder, one after the other."""
 
-    def __init__(self, t: OneTree) -> None:
-        left, right = np.asarray(t.left, np.int64), np.asarray(t.right, np.int64)
-        order, self.level, up, size = _preorder(left, right)
+    def __init__(self, trees: Sequence[OneTree]) -> None:
+        sizes = [len(np.asarray(t.left)) for t in trees]
+        self.first: Ints = np.concatenate([[0], np.cumsum(sizes)[:-1]]).astype(np.int64)
+        joined = lambda name, other=0: np.concatenate([_wide(getattr(t, name), k, other) for t, k in zip(trees, sizes, strict=True)])  # noqa: E731
+        shift = np.repeat(self.first, sizes)
+        left, right = (np.where((c := joined(side)) < 0, -1, c + shift) for side in ("left", "right"))
+        order, self.level, up, size = _preorder(left, right, self.first)
         n, place = len(order), np.full(len(left), -1)
         place[order] = np.arange(n)
+        self.place: Ints = place
         self.parent: Ints = np.where(up < 0, -1, place[up])
+        self.start: Ints = np.append(place[self.first], n)
         leaf = left[order] < 0
         self.left_child = np.zeros(n, np.int8)
         self.left_child[place[left[order[~leaf]]]] = 1
         self.end: Ints = np.arange(n) + size
-        self.feature = np.where(leaf, -1, np.asarray(t.feature, np.int64)[order])
-        self.threshold = np.asarray(t.threshold, np.float64)[order]
-        self.cover = np.asarray(t.cover, np.float64)[order]
-        self.value = np.asarray(t.value, np.float64).reshape(len(left), -1)[order]
-        self.missing = np.broadcast_to(np.asarray(t.missing, np.int8), left.shape)[order]
-        self.missing_left = (np.zeros(n, np.int8) if t.missing_left is None else np.asarray(t.missing_left, np.int8)[order]).copy()
-        self.sets = {int(place[v]): w for v, w in t.sets.items() if place[v] >= 0}
-        self.known = {int(place[v]): w for v, w in t.known.items() if place[v] >= 0}
+        self.feature: Ints = np.where(leaf, -1, joined("feature")[order]).astype(np.int64)
+        self.threshold, self.cover = joined("threshold")[order].astype(np.float64), joined("cover")[order].astype(np.float64)
+        self.value: Floats = np.concatenate([np.asarray(t.value, np.float64).reshape(k, -1) for t, k in zip(trees, sizes, strict=True)])[order]
+        kinds = joined("missing")[order].astype(np.int8)
+        self.missing_left: NDArray[np.int8] = joined("missing_left")[order].astype(np.int8)
         numeric = np.ones(n, bool)
-        numeric[list(self.sets)] = False
-        zero = (self.missing == READS_ZERO) & numeric  # NaN goes where zero goes
+        by_set = np.array([place[f + v] for t, f in zip(trees, self.first.tolist(), strict=True) for v in t.sets], np.int64)
+        numeric[by_set[by_set >= 0]] = False
+        zero = (kinds == READS_ZERO) & numeric  # NaN goes where zero goes
         self.missing_left[zero] = self.threshold[zero] >= 0
-        self.missing = np.where(self.missing == READS_ZERO, MISSING, self.missing).astype(np.int8)
+        self.missing: NDArray[np.int8] = np.where(kinds == READS_ZERO, MISSING, kinds).astype(np.int8)
 
 
-def _preorder(left: Ints, right: Ints) -> tuple[Ints, Ints, Ints, Ints]:
-    """(nodes in preorder, and of each: its level, its parent, the number of nodes under and with it), all levels at a time."""
+def _wide(values: Any, n: int, other: int) -> Any:
+    """One value a node."""
+    values = other if values is None else values
+    return np.full(n, values) if np.ndim(values) == 0 else values
+
+
+def _preorder(left: Ints, right: Ints, roots: Ints) -> tuple[Ints, Ints, Ints, Ints]:
+    """(nodes in preorder, tree by tree, and of each: its level, its parent, the number of nodes under and with it), all trees a level at a time."""
     level, up, size, place = (np.full(len(left), -1) for _ in range(4))
-    fronts = [np.zeros(1, np.int64)]
-    level[0] = 0
+    fronts = [roots]
+    level[roots] = 0
     while (inner := fronts[-1][left[fronts[-1]] >= 0]).size:
         for child in (left[inner], right[inner]):
             up[child], level[child] = inner, len(fronts)
@@ -312,7 +332,7 @@ def _preorder(left: Ints, right: Ints) -> tuple[Ints, Ints, Ints, Ints]:
         inner = front[left[front] >= 0]
         size[front] = 1
         size[inner] += size[left[inner]] + size[right[inner]]
-    place[0] = 0
+    place[roots] = np.concatenate([[0], np.cumsum(size[roots])[:-1]])
     for front in fronts:
         inner = front[left[front] >= 0]
         place[left[inner]], place[right[inner]] = place[inner] + 1, place[inner] + 1 + size[left[inner]]
@@ -336,15 +356,16 @@ def _same_above(parent: Ints, edge: Ints) -> Ints:
     return found
 
 
-def _sets(laid: Sequence[_Laid], shift: Ints) -> tuple[Ints, NDArray[np.uint32]]:
+def _sets(trees: Sequence[OneTree], place: Ints, first: Ints) -> tuple[Ints, NDArray[np.uint32]]:
     """((nodes, 4): where the set that goes left begins and its words, the same of the known ones; all words)."""
-    where = np.zeros((int(sum(len(t.feature) for t in laid)), 4), np.int64)
+    where = np.zeros((int((place >= 0).sum()), 4), np.int64)
     words = [np.zeros(1, np.uint32)]
     used = 1
-    for t, s in zip(laid, shift, strict=True):
+    for t, f in zip(trees, first.tolist(), strict=True):
         for column, sets in ((0, t.sets), (2, t.known)):
             for v, w in sets.items():
-                where[s + v, column : column + 2] = used, len(w)
-                words.append(np.asarray(w, np.uint32))
-                used += len(w)
+                if place[f + v] >= 0:
+                    where[place[f + v], column : column + 2] = used, len(w)
+                    words.append(np.asarray(w, np.uint32))
+                    used += len(w)
     return where, np.concatenate(words)
