@@ -26,14 +26,15 @@ def grid(c: Column, cells: Floats, most: int) -> tuple[Floats, str]:
 
 def near(at: Floats, cells: Floats, ordered: bool) -> Places:
     """(rows,) which point of a grid each cell lies nearest to; -1 where there is none: a word that is not shown, a gap without a point."""
-    known = at[~np.isnan(at)]
-    filled = np.nan_to_num(cells)
-    right = np.clip(np.searchsorted(known, filled), 1, max(len(known) - 1, 1)) if len(known) > 1 else np.zeros(len(cells), int)
+    own = at[~np.isnan(at)]
+    order = np.argsort(own, kind="stable")
+    known, filled = own[order], np.nan_to_num(cells)
+    right = np.clip(np.searchsorted(known, filled), 0, len(known) - 1)
     left = np.maximum(right - 1, 0)
-    place = np.where(filled - known[left] <= known[right] - filled, left, right)
-    if not ordered:
-        place = np.where(known[place] == filled, place, -1)
-    return np.where(np.isnan(cells), len(at) - 1 if len(known) < len(at) else -1, place)
+    place = np.where(np.abs(filled - known[left]) <= np.abs(known[right] - filled), left, right)
+    place = order[place if ordered else np.where(known[right] == filled, right, 0)]
+    place = place if ordered else np.where(own[place] == filled, place, -1)
+    return np.where(np.isnan(cells), len(at) - 1 if len(own) < len(at) else -1, place)
 
 
 def counted(place: Places, n: int) -> Places:
