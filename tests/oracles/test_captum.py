@@ -71,7 +71,7 @@ class Case:
         self.dtype, self.place, self.unit = dtype, place, s.unit
         self.target = torch.tensor(SUBJECT_TARGETS)
         asked = Neuron(*s.unit) if place == "neuron" else self.target
-        self.q = ask(wrap(copy.deepcopy(self.net)), self.inputs, asked, at=s.layer if place == "layer" else None, baseline=BASELINE, batch_size=2)
+        self.q = ask(wrap(copy.deepcopy(self.net)), self.inputs, asked, at=s.layer if place == "layer" else None, baseline=BASELINE, batch_size=16)
 
     def inner(self, kind, *args, **kwargs):
         """captum's method on the network, or on the neuron as a network of its own."""

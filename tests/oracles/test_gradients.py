@@ -144,12 +144,12 @@ def test_copies_of_any_number_at_once_give_the_same(monkeypatch):
 
 
 def test_standard_errors_of_the_three_statistics_are_those_of_repeated_runs():
-    """Over 300 seeds: the spread of the answers is what one answer tells."""
+    """Over 300 draws, a name of the row each: the spread of the answers is what one answer tells."""
     model, x = wrap(made(Reused)), normal(2, 5)
     for statistic in ("mean", "mean-square", "variance"):
-        runs = [SmoothGrad(samples=30, noise=0.3, statistic=statistic)(ask(model, x, [0, 1], seed=seed, batch_size=64)) for seed in range(300)]
-        spread = torch.stack([e.values for e in runs]).std(0)
-        told = torch.stack([e.error for e in runs]).square().mean(0).sqrt()
+        e = SmoothGrad(samples=30, noise=0.3, statistic=statistic)(ask(model, x.repeat(300, 1), 300 * [0, 1], ids=tuple(range(600)), batch_size=2000))
+        spread = e.values.reshape(300, 2, 5).std(0)
+        told = e.error.reshape(300, 2, 5).square().mean(0).sqrt()
         assert spread.min() > 1e-6
         ratio = told[spread > 0.2 * spread.max()] / spread[spread > 0.2 * spread.max()]
         assert ratio.min() > 0.85, (statistic, ratio)
@@ -222,24 +222,25 @@ def test_draws_are_uniform_and_each_baseline_has_its_share(pool, n):
             torch.testing.assert_close(share, torch.full((pool,), 1 / pool))
         else:
             assert index.unique().numel() == min(n, pool), "none twice before all were used once"
-    every_t = torch.cat([_plan(n, pool, seed)[1] for seed in range(400)])
+    plans = [_plan(n, pool, seed) for seed in range(400)]
+    every_t = torch.cat([t for _, t, _ in plans])
     assert every_t.unique().numel() == len(every_t), "anywhere in its stretch, not always in the middle"
     assert abs(float(every_t.mean()) - 0.5) < 5 * 0.29 / len(every_t) ** 0.5
-    drawn = torch.stack([torch.zeros(pool).index_add_(0, *_plan(n, pool, seed)[::2]) for seed in range(400)])
+    drawn = torch.stack([torch.zeros(pool).index_add_(0, *plan[::2]) for plan in plans])
     assert (drawn.mean(0) - 1 / pool).abs().max() < 5 * max(float(drawn.std(0).max()), 1e-9) / 20 + 1e-9
 
 
 @pytest.mark.parametrize("pool", [1, 4, 30])
 def test_expected_gradients_meet_the_mean_of_integrated_gradients(pool):
-    """Over 200 seeds: no bias, a standard error that is not too small, and less spread than independent draws have."""
+    """Over 200 draws, a name of the row each: no bias, a standard error that is not too small, and less spread than independent draws have."""
     model, x, parts = wrap(made(Reused)), 2 * normal(2, 5), normal(pool, 5, seed=3)
-    q = lambda seed=0: ask(model, x, [0, 1], baseline=Samples(parts), seed=seed, batch_size=256)  # noqa: E731
-    want = IntegratedGradients(steps=1000, rule="midpoint")(q()).values
-    runs = [ExpectedGradients(samples=24)(q(seed)) for seed in range(200)]
-    values = torch.stack([e.values for e in runs])
+    asked = {"baseline": Samples(parts), "batch_size": 2000}
+    want = IntegratedGradients(steps=1000, rule="midpoint")(ask(model, x, [0, 1], **asked)).values
+    e = ExpectedGradients(samples=24)(ask(model, x.repeat(200, 1), 200 * [0, 1], ids=tuple(range(400)), **asked))
+    values, errors = e.values.reshape(200, 2, 5), e.error.reshape(200, 2, 5)
     spread = values.std(0)
     assert ((values.mean(0) - want).abs() < 4.5 * spread / 200**0.5).all()
-    told = torch.stack([e.error for e in runs]).square().mean(0).sqrt()
+    told = errors.square().mean(0).sqrt()
     assert (told > 0.85 * spread).all()
     assert pool == 30 or (told < 1.2 * spread).all()
     assert want.abs().max() > 0.1
@@ -411,7 +412,7 @@ def test_conductance_through_a_neuron(subject):
 @pytest.mark.parametrize("subject", ["smooth", "pictures", "two inputs"])
 def test_what_flows_through_a_neuron_from_all_inputs_is_its_own_conductance(subject):
     c = Case(subject, "layer", torch.float64)
-    own = Conductance(steps=2000)(c.q).values
+    own = Conductance(steps=2000)(ask(c.q.model, c.inputs, c.target, at=c.q.at, baseline=BASELINE, batch_size=1000)).values
     units = [(1,), (4,)] if subject != "pictures" else [(1, 2, 3), (0, 5, 5)]
     for unit in units:
         e = Conductance(through=Neuron(subjects()[subject].layer, unit))(ask(c.q.model, c.inputs, c.target, baseline=BASELINE))
