@@ -112,9 +112,9 @@ def test_hsic_over_all_coalitions_is_its_definition(kind):
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_hsic_from_draws_is_within_its_errors(kind):
-    """95 % intervals over four designs and eight games; the truth is the definition over all 2,048 coalitions."""
-    want = HSIC(budget=2048).estimate(games(kind, 11, 8)).values
-    board = games(kind, 11, 8).board
+    """95 % intervals over four designs and eight games; the truth is the definition over all 1,024 coalitions."""
+    want = HSIC(budget=1024).estimate(games(kind, 10, 8)).values
+    board = games(kind, 10, 8).board
     played = [HSIC(budget=512, tol=0).estimate(Game(dataclasses.replace(board, question=dataclasses.replace(board.question, seed=k)))) for k in range(4)]
     inside = torch.stack([(p.values - want).abs() < 1.96 * p.error for p in played])
     assert inside.double().mean() > 0.88
