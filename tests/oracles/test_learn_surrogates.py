@@ -91,7 +91,7 @@ def test_classes_give_the_gini_tree_and_agreement() -> None:
     assert t.fidelity.trivial == pytest.approx((three(X).argmax(1) == np.bincount(three(X).argmax(1)).argmax()).mean())
 
 
-@pytest.mark.parametrize("method", ["tree-surrogate"])
+@pytest.mark.parametrize("method", ["tree-surrogate", "linear-surrogate"])
 def test_noise_is_called_unfaithful(method: str) -> None:
     t = pel.learn(noise, X, method=method)
     assert t.fidelity.value < 0.1
@@ -131,3 +131,74 @@ def test_a_network_on_bare_numbers() -> None:
     t = pel.learn(net, torch.from_numpy(X).float(), method="tree-surrogate", target=0, depth=4)
     assert t.cost.forward_rows == 400
     assert t.name
+
+
+# -- lines ---------------------------------------------------------------------------------------------------------------
+
+
+def line(d: pd.DataFrame) -> np.ndarray:
+    """2 years to the unit, words against the most frequent one, and what a gap is worth."""
+    job = d["job"].map({"nurse": 5.0, "clerk": -1.0, "farmer": 2.0}).fillna(0.0)
+    return (10 + 2.0 * d["age"] + job + np.where(d["sex"] == "f", 0.0, 3.0) + d["wage"].fillna(people()["wage"].mean()) * 0.001 + 4.0 * d["wage"].isna()).to_numpy()[:, None]
+
+
+def test_a_model_that_is_a_line_is_found_again() -> None:
+    found = pel.learn(pel.wrap(line, takes="frame"), people(), method="linear-surrogate")
+    assert found.fidelity.value == pytest.approx(1.0, abs=1e-9)
+    slope = {t.name: t.slope for t in found.terms}
+    known = {"nurse": 5.0, "clerk": -1.0, "farmer": 2.0, "missing": 0.0}
+    reference = dict(found.references)["job"]
+    expected = {"age": 2.0, "wage": 0.001, "wage is missing": 4.0, "since": 0.0, **{f"job is {k}": v - known[reference] for k, v in known.items() if k != reference}}
+    expected |= {"sex is m": 3.0} if dict(found.references)["sex"] == "f" else {"sex is f": -3.0}
+    assert slope == pytest.approx(expected, abs=1e-5)
+    assert found.columns[0][0] == "age"
+    assert found.columns[0][1] == pytest.approx(2 * people()["age"].std(ddof=0), rel=1e-6)
+
+
+def test_a_line_is_scikit_learns_own_with_its_jackknife() -> None:
+    from scipy.stats import t as student
+    from sklearn.linear_model import Lasso, Ridge
+
+    y = np.sin(X[:, 0]) + X[:, 1] ** 2
+    z = (X - X.mean(0)) / X.std(0)
+    for penalty, strength, own in (("ridge", 0.5, Ridge(alpha=0.5 * 400)), ("lasso", 0.1, Lasso(alpha=0.1 * y.std()))):
+        found = pel.learn(lambda x: (np.sin(x[:, 0]) + x[:, 1] ** 2)[:, None], X, method="linear-surrogate", penalty=penalty, strength=strength, folds=8)
+        np.testing.assert_allclose([t.effect for t in found.terms], own.fit(z, y).coef_, atol=1e-10)
+        fold, parts = folds_of(X, 8, 0), []
+        for k in range(8):
+            kept = fold != k
+            part = Ridge(alpha=0.5 * kept.sum()) if penalty == "ridge" else Lasso(alpha=0.1 * y[kept].std())
+            parts.append(part.fit(z[kept], y[kept]).coef_)
+        wide = student.ppf(0.975, 7) * np.sqrt(7 / 8 * ((np.array(parts) - np.mean(parts, 0)) ** 2).sum(0))
+        np.testing.assert_allclose([t.high - t.effect for t in found.terms], wide, atol=1e-10)
+
+
+def test_the_jackknife_covers_what_is_true() -> None:
+    inside = 0
+    for seed in range(30):
+        x = np.random.default_rng(seed).normal(size=(200, 2))
+        found = pel.learn(lambda x: (x[:, 0] + np.sin(1e6 * x[:, 1]))[:, None], x, method="linear-surrogate", target=0, seed=seed)
+        inside += found.terms[0].low <= found.terms[0].effect / found.terms[0].slope <= found.terms[0].high
+    assert 25 <= inside <= 30
+
+
+@pytest.mark.parametrize("penalty", ["ridge", "lasso"])
+def test_classes_are_scikit_learns_logistic_regression(penalty: str) -> None:
+    from sklearn.linear_model import LogisticRegression
+
+    z = (X - X.mean(0)) / X.std(0)
+
+    def three(x: np.ndarray) -> np.ndarray:
+        return np.stack([x[:, 0], x[:, 1], x[:, 2] ** 2], 1)
+
+    found = pel.learn(pel.wrap(three, labels=["r", "g", "b"]), X, method="linear-surrogate", folds=3, penalty=penalty)
+    assert {t.output for t in found.terms} == {"r", "g", "b"}
+    if penalty == "ridge":
+        own = LogisticRegression(max_iter=1000).fit(z, three(X).argmax(1))
+        np.testing.assert_allclose(np.reshape([t.effect for t in found.terms], (3, 4)), own.coef_, atol=1e-8)
+    two = pel.learn(pel.wrap(lambda x: np.stack([-x[:, 0], x[:, 0] + 0.1], 1), labels=["no", "yes"]), X, method="linear-surrogate", folds=3, penalty=penalty)
+    assert {t.output for t in two.terms} == {"yes"}
+    assert two.terms[0].effect > 0
+    assert two.fidelity.verdict == "faithful"
+    rare = pel.learn(pel.wrap(lambda x: np.stack([x[:, 0], x[:, 1], np.where(np.arange(len(x)) < 0, 9.0, x[:, 2] * 0 + np.where(x[:, 2] > 2.9, 99, -99))], 1)), X, method="linear-surrogate", folds=3)
+    assert np.isfinite([t.effect for t in rare.terms]).all()

@@ -1,3 +1,4 @@
 """Simple models in the place of a large one: trees, lines, rules. To add one: write one file, add one line here."""
 
+from .linear_surrogate import LinearSurrogate as LinearSurrogate
 from .tree_surrogate import TreeSurrogate as TreeSurrogate
