@@ -21,6 +21,9 @@ BUILT_IN: dict[str, tuple[str, str]] = {
     "efficientnet-lite0": ("pellucid.backends.efficientnet_lite:load", "EfficientNet-Lite0 on ImageNet, 4.7 M parameters, 1,000 classes (extra: demo)"),
 }
 
+ESTIMATORS = (".ubj", ".json", ".txt", ".skops", ".pkl", ".pickle", ".joblib")
+"""Files that hold an estimator: see `pellucid.backends.model_files`."""
+
 
 def names() -> dict[str, str]:
     """The built-in models, each with one line."""
@@ -31,7 +34,8 @@ def load(spec: str, weights: str | Path | None = None, trust: bool = False, fold
     """A model by name ("efficientnet-lite0"), by what holds or makes it ("pkg.mod:factory", with `weights="x.safetensors"`), by file or by address.
 
     "pkg.mod:name" is a model, an estimator or pipeline, a function without arguments that makes one, or a function of one argument, which is
-    the model itself. "model.onnx" is run by ONNX Runtime (extra: onnx). "http://host/predict" is asked over HTTP: see `pellucid.backends.http`.
+    the model itself. "model.ubj", "model.json" (XGBoost), "model.txt" (LightGBM) and "model.skops" are read as their libraries write them; "model.pkl" and
+    "model.joblib", which can run code, with `trust=True` only. "model.onnx" is run by ONNX Runtime (extra: onnx). "http://host/predict" is asked over HTTP: see `pellucid.backends.http`.
 
     Weights are read from safetensors, or from a torch file with `weights_only=True`; a file that could run code is
     opened with `trust=True` only, and every explanation then says so.
@@ -52,6 +56,10 @@ def load(spec: str, weights: str | Path | None = None, trust: bool = False, fold
         from .onnx import open_session
 
         return wrap(open_session(spec), spec=spec, fold=fold, **_without_weights(spec, weights, settings))
+    if Path(spec).suffix.lower() in ESTIMATORS:
+        from .model_files import open_model
+
+        return open_model(Path(spec), trust, fold=fold, **_without_weights(spec, weights, settings))
     if ":" not in spec:
         raise UnknownName("model", spec, BUILT_IN, "Built-in names come from `pellucid list models`; your own is written 'pkg.mod:factory'.")
     made, trusted = _call(_resolve(spec), spec), ""

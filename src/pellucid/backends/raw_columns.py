@@ -9,7 +9,7 @@ import numpy as np
 Sources = list[frozenset[int]]
 """Of every column: the raw columns that it is made of."""
 
-ONE_TO_ONE = ("StandardScaler", "MinMaxScaler", "MaxAbsScaler", "RobustScaler", "QuantileTransformer", "PowerTransformer", "OrdinalEncoder", "Binarizer")
+ONE_TO_ONE = ("AsCategories", "StandardScaler", "MinMaxScaler", "MaxAbsScaler", "RobustScaler", "QuantileTransformer", "PowerTransformer", "OrdinalEncoder", "Binarizer")
 EVENLY = ("TargetEncoder", "SplineTransformer")
 """Every column becomes as many, next to each other."""
 MIXERS = (

@@ -134,6 +134,7 @@ def sample(trees: Ensemble, n: int = TRIED) -> Floats:
             edge = trees.threshold[draw.choice(nodes, n)]
             step = draw.choice([-1, 0, 1], n)
             out[:, f] = np.where(step == 0, edge, np.nextafter(edge.astype(np.float32), np.where(step > 0, np.inf, -np.inf).astype(np.float32)))
-        if trees.missing_left[nodes].any():
+        out[~np.isfinite(out[:, f]), f] = 0.0  # beyond all numbers: the split parts what is missing from what is not
+        if trees.missing_left[nodes].any() or np.isinf(trees.threshold[nodes]).any():
             out[draw.random(n) < 0.1, f] = np.nan
     return out
