@@ -10,7 +10,10 @@ from sklearn.tree import DecisionTreeClassifier, DecisionTreeRegressor
 
 import pellucid as pel
 from pellucid.core.errors import NotApplicable, UsageError
-from pellucid.surrogates._answers import folds_of, wilson
+from pellucid.modalities.columns import described, read
+from pellucid.surrogates._answers import Answers, folds_of, wilson
+from pellucid.surrogates._conditions import Coding
+from pellucid.surrogates.rule_surrogate import RuleSurrogate, best, holds, proposals
 
 RNG = np.random.default_rng(0)
 X = RNG.normal(size=(400, 4)).round(3)
@@ -91,7 +94,7 @@ def test_classes_give_the_gini_tree_and_agreement() -> None:
     assert t.fidelity.trivial == pytest.approx((three(X).argmax(1) == np.bincount(three(X).argmax(1)).argmax()).mean())
 
 
-@pytest.mark.parametrize("method", ["tree-surrogate", "linear-surrogate"])
+@pytest.mark.parametrize("method", ["tree-surrogate", "linear-surrogate", "rule-surrogate"])
 def test_noise_is_called_unfaithful(method: str) -> None:
     t = pel.learn(noise, X, method=method)
     assert t.fidelity.value < 0.1
@@ -202,3 +205,49 @@ def test_classes_are_scikit_learns_logistic_regression(penalty: str) -> None:
     assert two.fidelity.verdict == "faithful"
     rare = pel.learn(pel.wrap(lambda x: np.stack([x[:, 0], x[:, 1], np.where(np.arange(len(x)) < 0, 9.0, x[:, 2] * 0 + np.where(x[:, 2] > 2.9, 99, -99))], 1)), X, method="linear-surrogate", folds=3)
     assert np.isfinite([t.effect for t in rare.terms]).all()
+
+
+# -- rules ---------------------------------------------------------------------------------------------------------------
+
+
+def listing(d: pd.DataFrame) -> np.ndarray:
+    return np.where((d["age"] > 40) & (d["job"] == "nurse"), 3.0, np.where(d["wage"].isna(), -1.0, np.where(d["sex"] == "f", 1.0, 0.0)))[:, None]
+
+
+def test_a_model_that_is_a_list_of_rules_is_found_again() -> None:
+    found = pel.learn(pel.wrap(listing, takes="frame"), people(), method="rule-surrogate")
+    told = [(r.text, r.answer) for r in found.rules]
+    assert told[:2] == [("job is nurse and age ≥ 41", "3"), ("wage is missing", "−1")]
+    assert told[2:] in ([("sex is m", "0"), ("", "1")], [("sex is f", "1"), ("", "0")])
+    assert all(r.precision == 1.0 for r in found.rules)
+    assert sum(r.support for r in found.rules) == 80
+    assert found.fidelity.value > 0.97
+
+
+def test_the_measures_of_rules_are_counted_by_hand() -> None:
+    frame = people()
+    found = pel.learn(pel.wrap(lambda d: np.stack([(d["age"] <= 50).astype(float) * (d["sex"] == "f"), 0.5 + 0 * d["age"]], 1), takes="frame", labels=["young", "other"]), frame, method="rule-surrogate")
+    held = frame[folds_of(read(frame)[1], 5, 0) == 0]
+    young = (held["age"] <= 50) & (held["sex"] == "f")
+    assert [r.answer for r in found.rules] in (["young", "other"], ["other", "other", "young"])
+    mine = next(r for r in found.rules if r.answer == "young")
+    assert (mine.support, mine.precision) == (int(young.sum()), 1.0)
+    assert (mine.low, mine.high) == wilson(1.0, int(young.sum()))
+
+
+def test_the_best_rule_is_that_of_an_exhaustive_search() -> None:
+    y = np.round(X[:, :1] * (X[:, 1:2] > 0), 1)
+    s = RuleSurrogate(conditions=2)
+    coding = Coding.of(described(X, list("abcd")), X)
+    a = Answers(X, y, coding.columns)
+    rows = np.arange(300)
+    every = proposals(s, a, coding, coding.matrix(X), rows, 0, 8)
+    found = best(every, a, rows, 8, 0.0)
+
+    def score(rule) -> float:
+        mask = holds(rule, X[rows])
+        own = y[rows][mask]
+        return mask.sum() * (own.mean() - y[rows].mean()) ** 2 - own.var() * mask.sum() if 8 <= mask.sum() < 300 else -np.inf
+
+    assert len(every) > 50
+    assert score(found) == pytest.approx(max(map(score, every)))

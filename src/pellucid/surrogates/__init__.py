@@ -1,4 +1,5 @@
 """Simple models in the place of a large one: trees, lines, rules. To add one: write one file, add one line here."""
 
 from .linear_surrogate import LinearSurrogate as LinearSurrogate
+from .rule_surrogate import RuleSurrogate as RuleSurrogate
 from .tree_surrogate import TreeSurrogate as TreeSurrogate

@@ -103,13 +103,13 @@ class Fidelity:
         """The verdict with its numbers."""
         trivial = f"; always the most frequent class: {self.trivial:.1%}" if self.measure == "agreement" else "; always the mean: 0"
         words = {"faithful": "A faithful summary", "rough": "A rough summary", "not faithful": "Not a faithful summary: do not read it as what the model does"}[self.verdict]
-        return f"{words}. {self.told()} on held-out rows{trivial}."
+        return f"{words}. {self.told()}{trivial}."
 
     def told(self) -> str:
         """The value with its interval, in words."""
         if self.measure == "agreement":
-            return f"It agrees with the model on {self.value:.1%} ({self.low:.1%} to {self.high:.1%})"
-        return f"R² {self.value:.3f} ({self.low:.3f} to {self.high:.3f})".replace("-", "−")
+            return f"It agrees with the model on {self.value:.1%} ({self.low:.1%} to {self.high:.1%}) of held-out rows"
+        return f"R² {self.value:.3f} ({self.low:.3f} to {self.high:.3f})".replace("-", "−") + " on held-out rows"
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data."""
