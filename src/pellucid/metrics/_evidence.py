@@ -40,9 +40,9 @@ def gather(q: Question, explanation: Explanation, method: Method | None, level: 
     s = subject(q, explanation, method)
     own = spent(q, q.own_outputs)
     changed, steps = ClassDependence().read(s, cuts), Convergence().read(s, cuts)
-    facts = [_facts(s, i, changed, steps) for i in range(s.size)]
+    facts = [facts_of(s, i, changed, steps) for i in range(s.size)]
     hidden, found = _hide(s, facts, cuts, level, pool)
-    facts = [_with(f, t) for f, t in zip(facts, found, strict=True)]
+    facts = [joined(f, t) for f, t in zip(facts, found, strict=True)]
     own_account = [m.read(s) for m, told in ((Conservation(), explanation.absorbed), (LocalFit(), explanation.fit)) if told is not None]
     rest = (CompletenessGap().read(s), *own_account, *([Stability().read(s)] if level == "full" else []), Sparseness().read(s, cuts))
     every = (*hidden, changed, steps, *rest)
@@ -55,7 +55,7 @@ def _hide(s: Subject, facts: list[Facts], cuts: Cuts, level: str, pool: Pool | N
         return (missing(s.grid.why),), [Tested(why=s.grid.why)] * s.size
     check = MaskFidelity(masks=FULL) if level == "full" else MaskFidelity()
     pool = pool or Pool(s.q, s.grid)
-    found, cost = check.measure(s, pool, lambda i, t: s.size <= FEW and open_to_doubt(_with(facts[i], t), cuts))
+    found, cost = check.measure(s, pool, lambda i, t: s.size <= FEW and open_to_doubt(joined(facts[i], t), cuts))
     out = readings(s, found, cost, cuts, "blur" if s.grid.kind == PICTURE else "the baseline as fill")
     if level == "full" and s.grid.kind == PICTURE:
         second, more = check.measure(s, Pool(s.q, s.grid, "mean"))
@@ -63,9 +63,10 @@ def _hide(s: Subject, facts: list[Facts], cuts: Cuts, level: str, pool: Pool | N
     return out, found
 
 
-def _facts(s: Subject, i: int, changed: Reading, steps: Reading) -> Facts:
+def facts_of(s: Subject, i: int, changed: Reading | None, steps: Reading) -> Facts:
+    """What is known of one row before parts were hidden."""
     values = [t[i] for t in leaves(s.e.values)]
-    row = lambda reading, name: reading.rows[i] if reading.name == name and reading.rows else None  # noqa: E731
+    row = lambda reading, name: reading.rows[i] if reading is not None and reading.name == name and reading.rows else None  # noqa: E731
     return Facts(
         target=s.e.target[i],
         finite=all(bool(torch.isfinite(v).all()) for v in values),
@@ -79,7 +80,8 @@ def _facts(s: Subject, i: int, changed: Reading, steps: Reading) -> Facts:
     )
 
 
-def _with(f: Facts, t: Tested) -> Facts:
+def joined(f: Facts, t: Tested) -> Facts:
+    """The same with what hiding parts found."""
     return replace(f, r=t.r, z=t.z or 0.0, add=t.add, ceiling=t.ceiling or 0.0, untested=t.why)
 
 
