@@ -353,7 +353,7 @@ def test_perceptual_ball_of_a_linear_model(ball):
     """A quadratic problem: the fall (1 + s d)^2, the closeness |d|^2 / n and the layer's |W d|^2, solved at once."""
     net = made(lambda: nn.Sequential(nn.Linear(6, 4, bias=False), nn.Linear(4, 1, bias=False)))
     x = normal(3, 6)
-    e = PerceptualBall(steps=700, rate=0.01, ball=ball, through=1)(ask(wrap(net), x, Output(), batch_size=16))
+    e = PerceptualBall(steps=250, rate=0.03, ball=ball, through=1)(ask(wrap(net), x, Output(), batch_size=16))
     W, v = net[0].weight.detach(), net[1].weight.detach()[0]
     for row, got in zip(x, e.values, strict=True):
         unit = row.std(correction=0)
@@ -370,7 +370,7 @@ def test_perceptual_ball_turns_the_answer():
     y = net(x).argmax(1)
 
     def moved(**parameters):
-        e = PerceptualBall(margin=0.2, closeness=1e-4, steps=300, **parameters)(ask(wrap(net), x, y, batch_size=16))
+        e = PerceptualBall(margin=0.2, closeness=1e-4, steps=120, rate=0.02, **parameters)(ask(wrap(net), x, y, batch_size=16))
         assert e.provenance["notes"][0].startswith(("0% to 0%", "0% to 1%", "1% to 1%"))
         return e.values
 
@@ -424,8 +424,8 @@ def squares(n, seed):
 @pytest.mark.parametrize("layers", [(), None])
 def test_a_masking_model_finds_in_new_pictures_what_it_learnt_to_need(layers, tmp_path):
     net = made(Coloured)
-    x, y, _ = squares(64, 0)
-    fitted = fit_masking_model(net, x, y, layers=layers, steps=150, rate=0.01, generator=torch.Generator().manual_seed(0))
+    x, y, _ = squares(48, 0)
+    fitted = fit_masking_model(net, x, y, layers=layers, steps=80, rate=0.02, generator=torch.Generator().manual_seed(0))
     assert fitted.layers == (() if layers == () else ("conv",))
     new, _, where = squares(8, 1)
     q = ask(wrap(net), new, batch_size=8)
@@ -433,7 +433,7 @@ def test_a_masking_model_finds_in_new_pictures_what_it_learnt_to_need(layers, tm
     assert heat[where].mean() > 0.6
     assert heat[~where].mean() < 0.25
     again = MaskingModel(fitted=str(fitted.save(tmp_path / "mask.safetensors")))(ask(wrap(net), new, batch_size=8))
-    torch.testing.assert_close(again.heat(), heat)
+    torch.testing.assert_close(again.heat(), heat, rtol=1e-6, atol=1e-6)  # the file holds 32 bits a number
     assert again.cost.forward_rows <= 2 * 8
     assert again.cost.backward_rows == 0
 
