@@ -15,6 +15,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.overrides import TorchFunctionMode
 
 from ._fold import Norm
+from ._norms import frugal, is_frugal
 from .tree import is_float, leaves
 
 LINEAR = (nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.Linear)
@@ -58,6 +59,7 @@ class Fold:
             vars(self.norm)["forward"] = _same
         else:
             del vars(self.norm)["forward"]
+            frugal(self.norm)
 
     def tried(self, args: Any, kwargs: Any) -> Any:
         """What the layer gives when it is folded."""
@@ -165,7 +167,7 @@ class _Watch(TorchFunctionMode):
 
 
 def _bare(module: nn.Module) -> bool:
-    return not any(vars(module)[h] for h in _HOOKS) and "forward" not in vars(module)
+    return not any(vars(module)[h] for h in _HOOKS) and ("forward" not in vars(module) or is_frugal(module))
 
 
 def _foldable(module: nn.Module, out: Any) -> bool:

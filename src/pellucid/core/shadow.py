@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from ._loans import Loans, version
+from ._norms import frugal
 from .errors import UsageError
 from .folding import Fold, Pair, checksum
 
@@ -334,6 +335,7 @@ class Shadow:
         for m in self.module.modules():
             # nn.Module's own slot for replacing a call, hooks included
             m._compiled_call_impl = functools.partial(self._call, m)
+            frugal(m)
 
     def fresh(self, user_module: nn.Module) -> bool:
         """Whether the user's module still is what was shadowed."""
