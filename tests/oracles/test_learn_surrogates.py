@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from matplotlib.figure import Figure
 from sklearn.tree import DecisionTreeClassifier, DecisionTreeRegressor
 
 import pellucid as pel
@@ -14,6 +15,7 @@ from pellucid.modalities.columns import described, read
 from pellucid.surrogates._answers import Answers, folds_of, wilson
 from pellucid.surrogates._conditions import Coding
 from pellucid.surrogates.rule_surrogate import RuleSurrogate, best, holds, proposals
+from pellucid.views import tree_diagram
 
 RNG = np.random.default_rng(0)
 X = RNG.normal(size=(400, 4)).round(3)
@@ -251,3 +253,34 @@ def test_the_best_rule_is_that_of_an_exhaustive_search() -> None:
 
     assert len(every) > 50
     assert score(found) == pytest.approx(max(map(score, every)))
+
+
+# -- how they are shown ----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("method", ["tree-surrogate", "linear-surrogate", "rule-surrogate"])
+def test_every_summary_is_shown_with_its_fidelity_first(method: str, tmp_path) -> None:
+    frame = people(200).rename(columns={"job": "<b>job</b>$"})
+    f = pel.wrap(lambda d: (np.where(d["<b>job</b>$"] == "nurse", 3.0, 0.0) + d["age"] / 50).to_numpy()[:, None], takes="frame")
+    found = pel.learn(f, frame, method=method)
+    assert found.save(tmp_path / "x.png").stat().st_size > 10_000
+    html = found._repr_html_()
+    assert found.fidelity.sentence.partition(". ")[2] in html
+    assert html.index("held-out") < html.index("<figure")
+    assert "<b>job" not in html
+    assert "&lt;b&gt;job" in html
+    assert "style=" not in found.save(tmp_path / "x.html").read_text()
+    data = json.loads(found.save(tmp_path / "x.json").read_text())
+    assert data["fidelity"]["rows"] == 200
+    assert data["rows"] == json.loads(json.dumps(found.table()))
+
+
+def test_a_diagram_holds_every_node_once() -> None:
+    t = pel.learn(lambda x: (np.sin(2 * x[:, 0]) + x[:, 1] * x[:, 2])[:, None], X, method="tree-surrogate", depth=4)
+    d = tree_diagram.laid(t)
+    assert sorted(b.number for b in d.boxes) == list(range(len(t.nodes)))
+    assert len(d.ways) == len(t.nodes) - 1
+    leaves = sorted(b.y for b in d.boxes if b.leaf)
+    assert min(np.diff(leaves)) >= 58
+    axes = Figure().subplots()
+    assert tree_diagram.draw(t, axes) is axes

@@ -16,7 +16,12 @@ if TYPE_CHECKING:
 
     from ..core.estimator import Fitted
 
-SHOWN_BY: dict[str, str] = {}
+SHOWN_BY: dict[str, str] = {
+    "Effects": "effects",
+    "TreeSummary": "tree_diagram",
+    "RuleList": "rules",
+    "LinearSummary": "coefficients",
+}
 """The view, a module of this package, for each kind of result. A view offers `figure(found, **settings)`, `fragment(found)` (HTML without a style sheet),
 `title(found)` (one line that a person reads first) and `limits(found)` (sentences: what it does not show)."""
 SHEETS = ("explanation.css", "players.css", "fitted.css")
