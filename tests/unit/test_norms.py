@@ -7,10 +7,17 @@ import torch
 from torch import nn
 
 from models import normal
+from pellucid.core import _norms
 from pellucid.core._norms import frugal
 from pellucid.core.shadow import Shadow
 
 KINDS = {nn.BatchNorm1d: (3, 4), nn.BatchNorm2d: (3, 4, 5, 5), nn.BatchNorm3d: (3, 4, 2, 3, 3)}
+
+
+@pytest.fixture(autouse=True)
+def few(monkeypatch):
+    """However few the numbers."""
+    monkeypatch.setattr(_norms, "FEW", 0)
 
 
 def norm(kind, affine=True, dtype=torch.float64):
@@ -85,6 +92,13 @@ def test_what_is_more_than_a_scale_is_left_to_pytorch(how):
     assert name == name0
     assert torch.equal(y, y0)
     assert torch.equal(g, g0)
+
+
+def test_few_numbers_are_left_to_pytorch(monkeypatch):
+    monkeypatch.setattr(_norms, "FEW", 13)
+    m = thrifty(norm(nn.BatchNorm1d))
+    assert "Scaled" not in pulled(m, normal(3, 4))[2]
+    assert "Scaled" in pulled(m, normal(4, 4))[2]
 
 
 def test_wrong_shapes_are_refused_as_ever():

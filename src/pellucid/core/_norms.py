@@ -9,9 +9,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from .tree import is_float
-
 KINDS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
+TENSORS = (Tensor, nn.Parameter)
+FEW = 2**17
+"""Numbers below which PyTorch's own backward pass costs less than a call of ours."""
 
 
 class _Scaled(torch.autograd.Function):
@@ -44,17 +45,16 @@ def is_frugal(module: nn.Module) -> bool:
 
 
 def _forward(module: Any, x: Any) -> Any:
-    if not _plain(module, x):
+    if module.training or type(x) is not Tensor or not x.requires_grad or x.numel() < FEW or _watched() or not x.is_cpu:
+        return type(module).forward(module, x)
+    held = {**module._parameters, **module._buffers}
+    given = [held.get(n, x) for n in ("running_mean", "running_var", "weight", "bias")]  # what is not there comes from somewhere else, perhaps from x
+    if given[0] is None or any(t is not None and (t.requires_grad or t.dtype is not x.dtype or type(t) not in TENSORS) for t in given):
         return type(module).forward(module, x)
     module._check_input_dim(x)
-    return _Scaled.apply(x, module.running_mean, module.running_var, module.weight, module.bias, module.eps)
+    return _Scaled.apply(x, *given, module.eps)
 
 
-def _plain(module: Any, x: Any) -> bool:
-    """Whether a scale is all that gradients meet: fixed statistics and weights on the CPU, and nobody who looks at single operations."""
-    if module.training or module.running_mean is None or not torch.is_grad_enabled() or not isinstance(x, Tensor) or not x.requires_grad:
-        return False
-    if x.device.type != "cpu" or not is_float(x) or torch._C._is_torch_function_mode_enabled() or torch._C._functorch.peek_interpreter_stack() is not None:
-        return False
-    held = (module.running_mean, module.running_var, module.weight, module.bias)
-    return all(t is None or (type(t) in (Tensor, nn.Parameter) and t.dtype == x.dtype and not t.requires_grad) for t in held) and type(x) is Tensor
+def _watched() -> bool:
+    """Whether no gradient is due, or somebody looks at single operations."""
+    return not torch.is_grad_enabled() or torch._C._is_torch_function_mode_enabled() or torch._C._functorch.peek_interpreter_stack() is not None
