@@ -4,9 +4,11 @@
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 
 import pellucid as pel
 from pellucid.backends.tabular import ask_table
+from pellucid.core.errors import UsageError
 from pellucid.counterfactuals import CounterfactualSearch
 from pellucid.counterfactuals._goals import NamedClass, OtherClass, Within
 from pellucid.modalities.actions import actions, as_cells
@@ -143,3 +145,62 @@ def test_what_is_not_allowed_is_never_done(seed) -> None:
     wins = found.success.numpy()
     after, before = f(z[wins]).argmax(1), f(np.broadcast_to(x, z.shape)[wins]).argmax(1)
     assert (after == wanted).all() if seed % 2 else (after != before).all()
+
+
+def people(rng: np.random.Generator, n: int = 150):
+    frame = pd.DataFrame({"age": rng.integers(18, 80, n), "debt": rng.normal(5, 2, n).round(1), "job": rng.choice(["clerk", "nurse", "smith"], n), "sex": rng.choice(["f", "m"], n)})
+
+    def bank(f: pd.DataFrame) -> np.ndarray:
+        yes = 1 / (1 + np.exp(f["debt"].to_numpy(float) - 4 - 0.02 * f["age"].to_numpy(float) - (f["job"] == "smith").to_numpy(float)))
+        return np.stack([1 - yes, yes], 1)
+
+    refused = [int(i) for i in np.flatnonzero(bank(frame)[:, 1] < 0.4)[:3]]
+    return frame, pel.wrap(bank, takes="frame", labels=["no", "yes"]), refused
+
+
+def test_of_people_in_words() -> None:
+    frame, bank, refused = people(np.random.default_rng(0))
+    found = pel.counterfactual(bank, refused, data=frame, target="yes", fixed=["sex"], n=2, budget=600)
+    assert found.success[0].all()
+    assert found.wanted == "yes"
+    assert all(r["column"] in ("age", "debt", "job") and r["answer"].startswith("yes") for r in found.table())
+    assert all(round(r["debt"], 1) == r["debt"] and r["job"] in ("clerk", "nurse", "smith") for r in found.records())
+    sure = pel.counterfactual(bank, refused, data=frame, target="yes", at_least=0.8, n=1, budget=600)
+    assert (sure.after[0, :, 1] >= 0.8).all()
+    price = pel.counterfactual(pel.wrap(lambda x: x.sum(1), takes="array"), np.ones((1, 3)), data=np.random.default_rng(0).normal(size=(50, 3)) + 2, between=(5, 6), n=1, budget=300)
+    assert 5 <= float(price.after[0, 0]) <= 6
+
+
+def test_where_there_is_none_it_says_so_and_why() -> None:
+    frame, bank, refused = people(np.random.default_rng(0))
+    found = pel.counterfactual(bank, refused, data=frame, target="yes", vary=["sex"], budget=600)
+    assert not found.success.any()
+    assert "none found" in found.said(0)
+    assert {"debt stays", "job stays"} & {told for told, _ in found.relaxations[0]}
+    assert not any("sex" in told for told, _ in found.relaxations[0])
+    one = pel.wrap(lambda f: np.tile([1.0, 0.0], (len(f), 1)), takes="frame")
+    assert float(pel.counterfactual(one, 0, data=frame, budget=600).best[0]) == 1.0
+
+
+def test_the_same_whoever_else_is_asked_about() -> None:
+    frame, bank, refused = people(np.random.default_rng(0))
+    together, alone = (pel.counterfactual(bank, rows, data=frame, n=2, budget=400) for rows in (refused, refused[1:2]))
+    k = min(len(together.points), len(alone.points))
+    torch.testing.assert_close(together.points[:k, 1], alone.points[:k, 0], equal_nan=True, rtol=0, atol=0)
+
+
+@pytest.mark.parametrize(("rules", "words"), [
+    ({"fixed": ["sexx"]}, "no column 'sexx'. Did you mean 'sex'"), ({"fixed": "sex"}, "needs a list"), ({"ranges": {"age": (70, 20)}}, "lower end first"),
+    ({"ranges": {"age": (20.2, 20.4)}}, "no whole number"),
+    ({"ranges": {"job": "clerk"}}, "list of what may be taken"), ({"ranges": {"job": ["baker"]}}, "no value of column 'job'"), ({"increase": ["job"]}, "Only columns with an order"),
+    ({"increase": ["age"], "decrease": ["age"]}, "only increase and only decrease"), ({"vary": []}, "at least one column"),
+    ({"one_hot": [["age", "debt"]]}, "columns of 0 and 1"), ({"costs": {"age": 0}}, "above 0"),
+    ({"target": "no"}, "already, no"), ({"target": "nope"}, "no class 'nope'"), ({"at_least": 0.5}, "target="),
+    ({"at_least": 0.5, "at_most": 0.1, "target": 1}, "holds nothing"), ({"data": None}, "got none"),
+    ({"budget": 3}, "at least 60"), ({"rows": 9999}, "rows 0 to 149"),
+])  # fmt: skip
+def test_bad_wishes_are_refused_in_a_sentence(rules, words) -> None:
+    frame, bank, refused = people(np.random.default_rng(0))
+    given = {"rows": refused[0], "data": frame, "budget": 200} | rules
+    with pytest.raises(UsageError, match=words):
+        pel.counterfactual(bank, given.pop("rows"), **given)

@@ -44,6 +44,8 @@ class Actions:
     """Columns of which exactly one is 1."""
     ranged: frozenset[int] = frozenset()
     """Columns whose range somebody gave."""
+    parts: Cells | None = None
+    """(P,) into how many parts one is divided in a column: 10 where all data have one digit behind the point, 0 where there is no such number."""
 
     # -- what a search asks ------------------------------------------------------------------------------------------
 
@@ -201,6 +203,9 @@ class Actions:
         low, high = self._ends(where, own)
         whole = np.array([self.columns[j].kind == "whole" for j in where], bool)
         low, high, z = np.where(whole, np.ceil(low), low), np.where(whole, np.floor(high), high), np.where(whole, np.round(z), z)
+        if self.parts is not None:
+            per = self.parts[where]
+            z = np.where(per > 0, np.round(z * per) / np.maximum(per, 1), z)
         with np.errstate(invalid="ignore"):
             inside = np.minimum(np.maximum(z, low), high)
             stays = np.isnan(inside) | ~(low <= high) | (np.abs(z - own) < np.abs(z - inside))
@@ -293,7 +298,17 @@ def actions(
         if empty:
             raise UsageError(f"The range of {n!r} holds no {'whole ' if columns[j].kind == 'whole' else ''}number: {found[0][j]:g} to {found[1][j]:g}.")
     return Actions(tuple(columns), np.asarray(data, float), ends[0], ends[1], scales(columns, data), _costs(costs or {}, names, at), frozenset(stay), tuple(sign), allowed,
-                   _groups(one_hot, columns, data, at), frozenset(at(n) for n in ranges or {}))  # fmt: skip
+                   _groups(one_hot, columns, data, at), frozenset(at(n) for n in ranges or {}), _parts(columns, data))  # fmt: skip
+
+
+def _parts(columns: Sequence[Column], data: Cells) -> Cells:
+    """Into how many parts one is divided in each column of numbers: up to a thousand."""
+    out = np.zeros(len(columns))
+    for j, c in enumerate(columns):
+        real = data[~np.isnan(data[:, j]), j]
+        if c.kind == "number" and len(real):
+            out[j] = next((p for p in (1.0, 10.0, 100.0, 1000.0) if bool((np.abs(real * p - np.round(real * p)) < 1e-5).all())), 0.0)
+    return out
 
 
 def scales(columns: Sequence[Column], data: Cells) -> Cells:
