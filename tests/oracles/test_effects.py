@@ -60,7 +60,7 @@ def test_partial_dependence_agrees_with_scikit_learn() -> None:
     x, y = load_diabetes(return_X_y=True, as_frame=True)
     x = x.round(2)
     net = HistGradientBoostingRegressor(max_iter=20).fit(x, y)
-    f = pel.learn(net, x, method="partial-dependence", columns=["bmi", "sex", "sex:s5"], grid=100)
+    f = pel.learn(net, x, method="partial-dependence", columns=["bmi", "sex", "sex:s5"], grid=100, pair_grid=100)
     for name in ("bmi", "sex"):
         peer = partial_dependence(net, x, [name], method="brute", percentiles=(0, 1), kind="both")
         np.testing.assert_allclose(f.curve(name).value, peer["average"][0], rtol=1e-12)
@@ -301,6 +301,44 @@ def test_accumulated_effects_cost_what_the_card_says() -> None:
     assert 2 * 2 * 50 - 2 * 50 <= f.cost.forward_rows <= 2 * 2 * 50 + 50
     pair = pel.learn(pel.wrap(asked, takes="array", columns=("a", "b", "c")), x, method="accumulated-local-effects", columns=["a:b"], pair_bins=5)
     assert 4 * 50 <= pair.cost.forward_rows + 50 <= 4 * 50 + 2 * 50
+
+
+# -- the front door ------------------------------------------------------------------------------------------------------
+
+
+def chances(x: np.ndarray) -> np.ndarray:
+    p = 1 / (1 + np.exp(-x[:, 0] * x[:, 1]))
+    return np.stack([1 - p, p], 1)
+
+
+def test_the_front_door_takes_the_second_of_two_classes_and_says_so() -> None:
+    x = table()
+    net = pel.wrap(chances, takes="array", columns=("a", "b", "c"), labels=["no", "yes"])
+    f = pel.effects(net, x, ["a"])
+    assert (f.estimator, f.target) == ("accumulated-local-effects", ("yes (1)",))
+    assert f.notes[0] == "target: the second of two classes, 'yes'"
+    no = pel.effects(net, x, ["a"], target="no", bins=7)
+    assert len(no.curve("a").at) == 8
+    assert no.curve("a").value[-1] == pytest.approx(-pel.effects(net, x, "a", target=1, bins=7).curve("a").value[-1])
+    with pytest.raises(UsageError, match=r"has 3 and each row its own\. Name one with target=: 0, 1, 2"):
+        pel.effects(pel.wrap(lambda x: x, takes="array"), x)
+    with pytest.raises(UnknownName, match="Did you mean 'partial-dependence'"):
+        pel.effects(net, x, method="partial-dependance")
+    with pytest.raises(UnknownName, match="parameter of partial-dependence 'bins'"):
+        pel.effects(net, x, method="partial-dependence", bins=3)
+
+
+def test_groups_may_be_a_column_that_the_model_does_not_take() -> None:
+    frame = pd.DataFrame(table(), columns=list("abc")).assign(age=np.arange(60), sex=["f", "m"] * 30)
+    net = pel.wrap(lambda d: (d["a"] * d["b"]).to_numpy()[:, None], takes="frame", columns=("a", "b", "c"))
+    f = pel.effects(net, frame, ["a"], by="sex")
+    assert [c.cohort for c in f.curves] == ["sex f", "sex m"]
+    assert f.parameters["by"].__repr__() == "sex (2 groups)"
+    assert [c.cohort for c in pel.effects(net, frame, ["a"], by="age").curves] == ["age up to 14", "age above 14 up to 29", "age above 29 up to 44", "age above 44"]
+    assert [c.cohort for c in pel.effects(net, frame, ["a"], by=frame["sex"]).curves] == ["sex f", "sex m"]
+    assert {c.column.name for c in pel.effects(net, frame, by="c").curves} == {"a", "b"}
+    with pytest.raises(UnknownName, match="Did you mean 'sex'"):
+        pel.effects(net, frame, ["a"], by="sax")
 
 
 # -- columns that go together --------------------------------------------------------------------------------------------

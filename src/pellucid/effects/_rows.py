@@ -32,9 +32,11 @@ class Labels:
 
     name: str
     values: tuple[Any, ...]
+    order: tuple[str, ...] = ()
+    """In which they stand; sorted unless said."""
 
     def __repr__(self) -> str:
-        return f"{self.name} ({len(set(map(str, self.values)))} groups)"
+        return f"{self.name or 'labels'} ({len(set(map(str, self.values)))} groups)"
 
 
 @dataclass(frozen=True, eq=False)
@@ -81,10 +83,10 @@ class Sheet:
         """Whether a column holds at least two different cells; missing is one of them."""
         return len(np.unique(self.codes[:, j])) > 1
 
-    def chosen(self, columns: Any, pairs: bool = True) -> tuple[list[tuple[int, ...]], tuple[str, ...]]:
+    def chosen(self, columns: Any, pairs: bool = True, by: Any = None) -> tuple[list[tuple[int, ...]], tuple[str, ...]]:
         """The columns (one place) and pairs (two) that are asked about, and how they were chosen where nobody named them."""
         if columns is None:
-            return self._strongest()
+            return self._strongest(self.place(by) if isinstance(by, (str, int)) else -1)
         given = [columns] if isinstance(columns, (str, int)) else list(columns)
         if not given:
             raise UsageError("Effects need at least one column; got an empty list. Leave columns out to see the strongest.")
@@ -114,9 +116,9 @@ class Sheet:
         if not self.varies(j):
             raise UsageError(f"Column {c.name!r} has no effect to show: it holds {c.word(known[0])} in every row. Name another column.")
 
-    def _strongest(self) -> tuple[list[tuple[int, ...]], tuple[str, ...]]:
-        """The columns whose shuffled cells move the answers most."""
-        usable = [j for j in range(len(self.columns)) if len(self.known(j)) and self.varies(j)]
+    def _strongest(self, but: int) -> tuple[list[tuple[int, ...]], tuple[str, ...]]:
+        """The columns whose shuffled cells move the answers most, but for the one that makes groups."""
+        usable = [j for j in range(len(self.columns)) if j != but and len(self.known(j)) and self.varies(j)]
         if not usable:
             raise UsageError("Effects need a column that varies; every column of this table holds one thing only.")
         if len(usable) <= 1:
@@ -144,12 +146,12 @@ class Sheet:
         if by is None:
             return (Cohort(EVERYBODY, np.arange(len(self.codes))),), ()
         if isinstance(by, (str, int)):
-            keys, names = self._levels(self.place(by))
+            keys, names = self.levels(self.place(by))
             own = self.columns[self.place(by)].name
         else:
             given = by.values if isinstance(by, Labels) else by
             keys, own = np.array([str(v) for v in list(given)]), by.name if isinstance(by, Labels) else ""
-            names = sorted(set(keys.tolist()))
+            names = [n for n in by.order if n in keys] if isinstance(by, Labels) and by.order else sorted(set(keys.tolist()))
             if len(keys) != len(self.codes):
                 raise UsageError(f"by= needs a column's name or a label for each of {len(self.codes):,} rows; got {len(keys):,} labels.")
         counts = {name: int((keys == name).sum()) for name in names}
@@ -161,7 +163,7 @@ class Sheet:
         note = (f"{left} of {len(names)} groups{f' of {own}' * bool(own)} are not shown: the {COHORTS} largest of at least 2 rows are",) if left else ()
         return tuple(Cohort(f"{own} {name}".strip(), np.flatnonzero(keys == name)) for name in large), note
 
-    def _levels(self, j: int) -> tuple[NDArray[np.str_], list[str]]:
+    def levels(self, j: int) -> tuple[NDArray[np.str_], list[str]]:
         """What a column holds in each row, in words - numbers of many values by quarters - and the words in order."""
         c, cells = self.columns[j], self.codes[:, j]
         known = self.known(j)

@@ -11,7 +11,7 @@ from ..core.estimator import Estimator
 from ..core.question import Question
 from ._curves import Curve, Effects, Surface, spread, thinned
 from ._grid import counted, grid, near
-from ._rows import Cohort, Floats, Places, Sheet, drawn, part_of, with_cells
+from ._rows import EVERYBODY, Cohort, Floats, Places, Sheet, drawn, part_of, with_cells
 from ._steps import Climb, Ladder, by_likeness, climbed, joint, ladder, means
 
 FILLS = 10
@@ -44,7 +44,7 @@ class AccumulatedLocalEffects(Estimator):
 
     def fit(self, q: Question) -> Effects:
         sheet = Sheet.of(q)
-        picks, told = sheet.chosen(self.columns)
+        picks, told = sheet.chosen(self.columns, by=self.by)
         cohorts, left = sheet.cohorts(self.by)
         rows, few, taken = drawn(cohorts, self.rows, q.seed)
         part, notes = part_of(q, rows), [*told, *left, *taken]
@@ -56,7 +56,8 @@ class AccumulatedLocalEffects(Estimator):
                 curves += self._curves(sheet, part, rows, pick[0], ends[0], few)
             else:
                 surfaces += self._surfaces(sheet, part, rows, (pick[0], pick[1]), (ends[0], ends[1]), few)
-        notes += [note for c in curves if (note := _thin(c))]
+        thin = [note for c in curves if (note := _thin(c))]
+        notes += [f"fewer than {FEW} rows in {'; '.join(thin[:8])}{f'; and in {len(thin) - 8} more curves' if len(thin) > 8 else ''}"] if thin else []
         return Effects(curves=tuple(curves), surfaces=tuple(surfaces), measure="accumulated local effect", relative=True, notes=tuple(dict.fromkeys(notes)))
 
     def _ends(self, sheet: Sheet, j: int, bins: int, notes: list[str]) -> Floats:
@@ -150,4 +151,5 @@ def _thin(c: Curve) -> str:
     n = c.count[c.known]
     bins = np.append(n[0] + n[1], n[2:]) if len(n) > 1 and c.column.ordered else n
     few = int((bins < FEW).sum())
-    return f"{c.column.name}{f', {c.cohort}' if c.rows and c.cohort != 'all rows' else ''}: {few} of {len(bins)} {'bins' if c.column.ordered else 'values'} hold fewer than {FEW} rows" if few else ""
+    whose = "" if c.cohort == EVERYBODY else f" ({c.cohort})"
+    return f"{few} of {len(bins)} {'bins' if c.column.ordered else 'values'} of {c.column.name}{whose}" if few else ""

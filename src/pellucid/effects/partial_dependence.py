@@ -26,22 +26,23 @@ class PartialDependence(Estimator):
     Source: Friedman 2001, doi:10.1214/aos/1013203451, section 8.2; Goldstein et al. 2015, arXiv:1309.6392.
     """
 
-    card = Card(title="Partial dependence", paper="doi:10.1214/aos/1013203451", needs=Needs.VALUE, cost="`grid` forward rows a row and column, its square for a pair", random=True)
+    card = Card(title="Partial dependence", paper="doi:10.1214/aos/1013203451", needs=Needs.VALUE, cost="`grid` forward rows a row and column, the square of `pair_grid` for a pair", random=True)
     columns: Any = param(None, 'names of columns; ("a", "b") or "a:b" for a pair; None: those that move the answer most')
     grid: int = param(20, "points on a column of numbers, at quantiles; words and few values are all taken", ge=2, unit="points")
+    pair_grid: int = param(10, "points on each column of a pair", ge=2, unit="points")
     rows: int = param(1000, "rows that are asked about, of every group; drawn at random where there are more", ge=2, unit="rows")
     by: Any = param(None, "a column, or a label for every row: a curve for each group")
 
     def fit(self, q: Question) -> Effects:
         sheet = Sheet.of(q)
-        picks, told = sheet.chosen(self.columns)
+        picks, told = sheet.chosen(self.columns, by=self.by)
         cohorts, left = sheet.cohorts(self.by)
         rows, few, taken = drawn(cohorts, self.rows, q.seed)
         part, notes = part_of(q, rows), [*told, *left, *taken]
         curves: list[Curve] = []
         surfaces: list[Surface] = []
         for pick in picks:
-            grids = [grid(sheet.columns[j], sheet.codes[:, j], self.grid) for j in pick]
+            grids = [grid(sheet.columns[j], sheet.codes[:, j], self.grid if len(pick) == 1 else self.pair_grid) for j in pick]
             notes += [note for _, note in grids if note]
             if len(pick) == 1:
                 curves += self._curves(sheet, part, pick[0], grids[0][0], cohorts, few)
