@@ -161,3 +161,15 @@ def test_what_cannot_be_asked_is_refused() -> None:
         pel.learn(total, np.ones((5, 2)), method="proto-dash", count=2)
     with pytest.raises(UsageError, match="as many rows"):
         pel.learn(total, SMALL, method="mmd-critic", count=20)
+
+
+@pytest.mark.parametrize("method", ["proto-dash", "mmd-critic", "nearest-examples"])
+def test_examples_are_shown(method: str, tmp_path) -> None:
+    f = pel.wrap(lambda d: (d["<job>$"] == "nurse").to_numpy(float)[:, None], takes="frame")
+    found = pel.learn(f, mixed().rename(columns={"job": "<job>$"}), method=method, count=2)
+    assert found.save(tmp_path / "x.png").stat().st_size > 5_000
+    html = found.save(tmp_path / "x.html").read_text()
+    assert "<job>" not in html
+    assert "style=" not in html
+    assert ("as many random rows reach" in html) == (method != "nearest-examples")
+    assert found.to_dict()["rows"] == found.table()

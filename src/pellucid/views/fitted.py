@@ -21,6 +21,7 @@ SHOWN_BY: dict[str, str] = {
     "TreeSummary": "tree_diagram",
     "RuleList": "rules",
     "LinearSummary": "coefficients",
+    "Examples": "prototypes",
 }
 """The view, a module of this package, for each kind of result. A view offers `figure(found, **settings)`, `fragment(found)` (HTML without a style sheet),
 `title(found)` (one line that a person reads first) and `limits(found)` (sentences: what it does not show)."""
