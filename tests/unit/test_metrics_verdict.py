@@ -18,7 +18,7 @@ def test_good_numbers_support_and_say_why():
     got = verdict()
     assert got.verdict == "supported"
     assert got.reasons == (
-        "Hiding what this map marks lowers P more than the same map elsewhere (z 2.3), and more than edges or the centre explain (add 0.30). Changes with the class (0.15).",
+        "Hiding what this map marks lowers P more than the same map elsewhere (z 2.3), and more than edges and the centre explain (add 0.30). Changes with the class (0.15).",
     )
 
 
@@ -44,7 +44,7 @@ def test_what_contradicts(changes, word):
     ("changes", "word"),
     [
         ({"z": 1.2}, "from chance"),
-        ({"add": 0.05}, "edge map"),
+        ({"add": 0.05}, "No better than edges and the centre"),
         ({"r": 0.15}, "Explains little"),
         ({"blind": 0.92}, "Hardly changes with the class"),
         ({"blind": None, "network": 0.4}, "permuted"),
@@ -52,7 +52,9 @@ def test_what_contradicts(changes, word):
         ({"noise": 0.2}, "standard error"),
         ({"ceiling": 0.2}, "barely moves"),
         ({"ceiling": 0.2, "r": -0.4}, "barely moves"),
-        ({"photo": False, "add": None}, "photographs only"),
+        ({"kind": "sequence", "add": None}, "photographs, tables and texts only"),
+        ({"kind": "table", "z": 1.5}, "from chance"),
+        ({"kind": "text", "r": 0.3}, "Explains little"),
         ({"r": None, "untested": "No grid."}, "No grid."),
     ],
 )
@@ -116,3 +118,14 @@ def test_interval_equals_students_t_and_weighs_groups_once():
     boot = interval([float(i % 5) for i in range(40)], list(range(40)))
     assert 1 < boot.low < 2 < boot.high < 3
     assert boot == interval([float(i % 5) for i in range(40)], list(range(40)))
+
+
+def test_columns_and_words_have_thresholds_of_their_own():
+    assert verdict(kind="table", z=1.7, r=0.4, beside="the size of the cells").verdict == "supported"
+    assert "the size of the cells" in verdict(kind="table", z=1.7, r=0.4, beside="the size of the cells").reasons[0]
+    assert verdict(kind="picture", z=1.4, r=0.25).verdict == "supported"
+    assert verdict(kind="text", z=1.4, r=0.25).verdict == "doubtful"
+    facts = [Facts(**{**GOOD, "kind": "text", "z": z}) for z in (1.5, 1.4, 1.5, 1.6)]
+    assert judge_rows(facts, [judge(f, CUTS) for f in facts], range(4), CUTS).verdict == "doubtful"  # a mean of 1.5 is enough for pictures alone
+    facts = [Facts(**{**GOOD, "z": z}) for z in (1.5, 1.4, 1.5, 1.6)]
+    assert judge_rows(facts, [judge(f, CUTS) for f in facts], range(4), CUTS).verdict == "supported"

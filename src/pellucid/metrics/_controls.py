@@ -35,6 +35,13 @@ def controls(q: Question, grid: Grid) -> dict[str, Tensor]:
     return {"size": sizes(q, grid)}
 
 
+def told_apart(q: Question, grid: Grid) -> str:
+    """The controls in words."""
+    if grid.kind == PICTURE:
+        return "edges and the centre"
+    return "position, length and rarity of words" if q.model.axis in TEXT and not q.places else "positions" if q.places else "the size of the cells"
+
+
 def edges(x: Tensor) -> Tensor:
     """(B, C, H, W) pictures -> (B, H, W) Sobel magnitude of the mean channel."""
     k = torch.tensor([[1.0, 2.0, 1.0], [0.0, 0.0, 0.0], [-1.0, -2.0, -1.0]]).to(x)

@@ -11,10 +11,11 @@ from ..core.explanation import Explanation
 from ..core.procedure import Method
 from ..core.question import Question
 from ..core.tree import leaves
+from ._controls import TEXT, told_apart
 from ._fidelity import gini
 from ._pool import Pool
 from ._subject import PICTURE, Subject, named, spent, subject
-from ._verdict import CONTRADICTED, Cuts, Facts, Judged, judge, judge_rows, open_to_doubt
+from ._verdict import CONTRADICTED, PICTURES, SEQUENCES, TABLES, TEXTS, Cuts, Facts, Judged, judge, judge_rows, open_to_doubt
 from .class_dependence import ClassDependence
 from .completeness_gap import CompletenessGap
 from .conservation import Conservation
@@ -75,9 +76,18 @@ def facts_of(s: Subject, i: int, changed: Reading | None, steps: Reading) -> Fac
         network=row(changed, "network-dependence"),
         converged=row(steps, "convergence"),
         noise=row(steps, "noise"),
-        photo=s.grid.kind == PICTURE,
+        kind=kind_of(s),
+        beside=told_apart(s.q, s.grid) if s.grid.kind else "",
         empty=_empty(s, values),
     )
+
+
+def kind_of(s: Subject) -> str:
+    """What the rows are, as the thresholds know them."""
+    if s.grid.kind == PICTURE:
+        return PICTURES
+    flat = isinstance(s.e.values, Tensor) and s.e.values.ndim == 2 and not s.q.places
+    return (TEXTS if s.q.model.axis in TEXT else TABLES) if flat else SEQUENCES
 
 
 def joined(f: Facts, t: Tested) -> Facts:

@@ -3,7 +3,7 @@
 import math
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -11,11 +11,14 @@ from torch import Tensor
 from ..core.card import param
 
 SUPPORTED, DOUBTFUL, CONTRADICTED = "supported", "doubtful", "contradicted"
+PICTURES, TABLES, TEXTS, SEQUENCES = "picture", "table", "text", "sequence"
+CALIBRATED = (PICTURES, TABLES, TEXTS)
+"""What the thresholds were measured on: bench/verdicts.py prints the rates."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Cuts:
-    """Every threshold of the verdict, measured on photographs with planted good and bad maps."""
+    """Every threshold of the verdict, measured on photographs, tables and texts with planted good and bad maps."""
 
     gini: float = param(1e-6, "below this inequality a map is constant", ge=0)
     blind: float = param(0.94, "above this rank correlation with a far class's map, the map ignores the class", ge=-1, le=1)
@@ -26,10 +29,16 @@ class Cuts:
     low: float = param(0.1, "below this share of the ceiling, hiding what the map marks does not lower the answer", ge=-1, le=1)
     share: float = param(0.3, "share of the ceiling that a supported map reaches", ge=0, le=1)
     z: float = param(1.3, "standard deviations by which a supported map beats itself moved elsewhere", ge=0)
-    add: float = param(0.1, "fidelity that a supported map keeps once edges and centre are taken out", ge=-1, le=1)
+    add: float = param(0.1, "fidelity that a supported map keeps once what the input alone shows (edges and centre; length, rarity, position; size) is taken out", ge=-1, le=1)
+    feature_z: float = param(1.6, "the same as z for columns and words, whose values are shuffled", ge=0)
+    feature_share: float = param(0.5, "the same as share for columns and words, whose ceiling is a linear fit of all of them", ge=0, le=1)
     rival: float = param(0.2, "lead in fidelity of another class from which the map is said to fit it too; no vote", ge=0, le=1)
     converged: float = param(0.9, "rank correlation with the map of half the work that a converged map reaches", ge=-1, le=1)
     noise: float = param(0.1, "largest mean standard error of a converged map, as a share of its range", ge=0, le=1)
+
+    def of(self, kind: str) -> "Cuts":
+        """Those for one kind of input."""
+        return self if kind == PICTURES else replace(self, z=self.feature_z, share=self.feature_share)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,7 +56,9 @@ class Facts:
     network: float | None = None
     converged: float | None = None
     noise: float | None = None
-    photo: bool = True
+    kind: str = PICTURES
+    beside: str = "edges and the centre"
+    """What a look at the input alone gives, in words: the controls behind `add`."""
     untested: str = ""
     empty: str = ""
 
@@ -62,6 +73,7 @@ class Judged:
 
 def judge(f: Facts, cuts: Cuts) -> Judged:
     """One row's verdict: what contradicts the map, else what makes it doubtful, else that it is supported."""
+    cuts = cuts.of(f.kind)
     broken = _broken(f, cuts)
     if broken:
         return Judged(CONTRADICTED, (broken,))
@@ -77,6 +89,7 @@ def judge(f: Facts, cuts: Cuts) -> Judged:
 
 def open_to_doubt(f: Facts, cuts: Cuts, z: float = 0.3, r: float = 0.07) -> bool:
     """Whether more masks could change the verdict: a number within its own noise of a cut."""
+    cuts = cuts.of(f.kind)
     if _broken(f, cuts) or f.r is None:
         return False
     near = min(abs(f.r - cuts.low * f.ceiling), abs(f.r - cuts.share * f.ceiling)) < r
@@ -107,11 +120,11 @@ def _weak_map(f: Facts, r: float, cuts: Cuts) -> tuple[str, ...]:
     if f.z < cuts.z:
         doubts.append(f"Cannot be told from chance on this row (z {f.z:.1f}; r {r:.2f} of a possible {f.ceiling:.2f}): try more rows, or RISE.")
     if f.add is not None and f.add < cuts.add:
-        doubts.append(f"No better than an edge map or the centre (add {f.add:.2f}).")
+        doubts.append(f"No better than {f.beside} (add {f.add:.2f}).")
     if r < cuts.share * f.ceiling:
         doubts.append(f"Explains little of what hiding parts does (r {r:.2f} of a possible {f.ceiling:.2f}).")
-    if not f.photo:
-        doubts.append("The thresholds of this rule were measured on photographs only.")
+    if f.kind not in CALIBRATED:
+        doubts.append("The thresholds of this rule were measured on photographs, tables and texts only.")
     return tuple(doubts)
 
 
@@ -130,7 +143,7 @@ def _weak_method(f: Facts, cuts: Cuts) -> tuple[str, ...]:
 
 
 def _supports(f: Facts) -> str:
-    more = f", and more than edges or the centre explain (add {f.add:.2f})" if f.add is not None else ""
+    more = f", and more than {f.beside} explain (add {f.add:.2f})" if f.add is not None else ""
     changes = f" Changes with the class ({f.blind:.2f})." if f.blind is not None else ""
     return f"Hiding what this map marks lowers {f.target} more than the same map elsewhere (z {f.z:.1f}){more}.{changes}"
 
@@ -142,7 +155,7 @@ def judge_rows(facts: Sequence[Facts], judged: Sequence[Judged], groups: Sequenc
     verdicts = {j.verdict for j in judged}
     count = ", ".join(f"{sum(j.verdict == v for j in judged)} {v}" for v in (SUPPORTED, DOUBTFUL, CONTRADICTED))
     said = f"Rows: {count}."
-    enough = len(set(groups)) >= 4 and all(f.r is not None and f.photo for f in facts)
+    enough = len(set(groups)) >= 4 and all(f.r is not None and f.kind in CALIBRATED for f in facts)
     if len(verdicts) == 1 and verdicts <= {SUPPORTED, CONTRADICTED}:
         return Judged(verdicts.pop(), (said, *([_means(facts, groups, seed).words] if enough else []), *_common(judged)))
     if enough:
@@ -183,13 +196,13 @@ def _means(facts: Sequence[Facts], groups: Sequence[object], seed: int) -> Means
 
 def _by_means(facts: Sequence[Facts], means: Means, cuts: Cuts, said: str) -> Judged:
     blind, network = (_mean([v for v in column if v is not None] or [0.0]) for column in ([f.blind for f in facts], [f.network for f in facts]))
-    words = (said, means.words)
+    words, cuts = (said, means.words), cuts.of(facts[0].kind)
     if blind > cuts.blind or network > cuts.network_blind:
         return Judged(CONTRADICTED, (*words, "The same maps for every class or network: they show the input, not the decision."))
     if means.z.high < 1:
         return Judged(CONTRADICTED, (*words, "Over these rows the map does no better than the same map elsewhere."))
     if means.z.mean >= cuts.z and means.z.low > 0 and means.add.low > 0 and blind <= cuts.near_blind and network <= cuts.network:
-        return Judged(SUPPORTED, (*words, "Over these rows the map beats itself elsewhere, edges and the centre."))
+        return Judged(SUPPORTED, (*words, f"Over these rows the map beats itself elsewhere, and {facts[0].beside}."))
     return Judged(DOUBTFUL, (*words, "Over these rows the evidence is not one-sided."))
 
 

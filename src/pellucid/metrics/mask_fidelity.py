@@ -13,10 +13,10 @@ from ..core.explanation import Explanation
 from ..core.procedure import Metric, Scores
 from ..core.target import Label, Probability, of_row
 from . import _fidelity as fidelity
-from ._controls import centre, edges
-from ._mask_pool import generator, shrink
+from ._controls import controls, told_apart
+from ._mask_pool import generator
 from ._pool import Pool
-from ._subject import PICTURE, Rows, Subject, known, live, mean_of, scores
+from ._subject import Rows, Subject, known, live, mean_of, scores
 from ._verdict import Cuts
 
 TITLE = "Hiding what it marks"
@@ -64,18 +64,18 @@ class MaskFidelity(Metric):
 
     def measure(self, s: Subject, pool: Pool, unsettled: Callable[[int, Tested], bool] = lambda row, tested: False) -> tuple[list[Tested], Cost]:
         """Tests every row, with more masks where its verdict is `unsettled`."""
-        maps, controls = s.maps(), _controls(s, pool)
+        maps, known_by = s.maps(), _controls(s)
         found = [Tested()] * s.size
         rows, n, cost = list(range(s.size)), self.masks, Cost()
         while rows:
             cost = cost + pool.grow(rows, n)
             for i in rows:
-                found[i] = self._row(pool, i, n, maps[i], controls[i])
+                found[i] = self._row(pool, i, n, maps[i], known_by[i])
             n += self.masks
             rows = [i for i in rows if n <= self.most and unsettled(i, found[i])]
         return found, cost
 
-    def _row(self, pool: Pool, i: int, n: int, heat: Tensor, controls: tuple[Tensor, ...]) -> Tested:
+    def _row(self, pool: Pool, i: int, n: int, heat: Tensor, known_by: tuple[Tensor, ...]) -> Tested:
         answers, masks = pool.answers(i, n), pool.masks(n)
         if not torch.isfinite(answers).all():
             return Tested(masks=n, why="With parts hidden, the model's answers are not finite.")
@@ -84,7 +84,7 @@ class MaskFidelity(Metric):
         away = fidelity.moved(heat, self.elsewhere, gen) if heat.ndim == 2 else fidelity.shuffled(heat, self.elsewhere, gen)
         plain = fidelity.fit(small, answers)
         chance = fidelity.against(plain, heat, away)
-        add = float(fidelity.fit(small, answers, controls).correlate(heat.flatten()[None])[0]) if controls else None
+        add = float(fidelity.fit(small, answers, known_by).correlate(heat.flatten()[None])[0]) if known_by else None
         rival, lead = self._rival(pool, i, small, heat, chance.r)
         return Tested(chance.r, chance.z, add, fidelity.ceiling(masks.cells(i), answers), n, rival, lead, plain.curve(heat))
 
@@ -100,14 +100,10 @@ class MaskFidelity(Metric):
         return (Label(rest[best]).text(pool.q.model.labels), fits[best] - r) if rest else ("", -1.0)
 
 
-def _controls(s: Subject, pool: Pool) -> list[tuple[Tensor, ...]]:
-    """Maps that know nothing of the model, a row; none for features."""
-    if s.grid.kind != PICTURE:
-        return [()] * s.size
-    x = pool.q.point.detach().cpu().double()
-    shape = s.grid.compared
-    middle = shrink(centre(*s.grid.shape).double(), shape)
-    return [(e, middle) for e in shrink(edges(x), shape)]
+def _controls(s: Subject) -> list[tuple[Tensor, ...]]:
+    """Maps that know nothing of the model, a row."""
+    every = controls(s.q, s.grid).values()
+    return [tuple(m[i] for m in every) for i in range(s.size)]
 
 
 def readings(s: Subject, found: list[Tested], cost: Cost, cuts: Cuts, fill: str = "blur") -> tuple[Reading, ...]:
@@ -118,7 +114,7 @@ def readings(s: Subject, found: list[Tested], cost: Cost, cuts: Cuts, fill: str 
     fewest, most = min(t.masks for t in found), max(t.masks for t in found)
     tail = f"{most if fewest == most else f'{fewest} to {most}'} masks{' a row' if len(found) > 1 else ''}, {fill}"
     out = (_fidelity(s, found, r, mean_of(ceiling), tail, cost, cuts), _place(z, cuts))
-    return (*out, _beyond(add, cuts)) if known(add) else out
+    return (*out, _beyond(add, cuts, told_apart(s.q, s.grid))) if known(add) else out
 
 
 def _fidelity(s: Subject, found: list[Tested], rows: Rows, top: float, tail: str, cost: Cost, cuts: Cuts) -> Reading:
@@ -151,12 +147,12 @@ def _place(rows: Rows, cuts: Cuts) -> Reading:
     return Reading("mask-fidelity-elsewhere", "In this place, not elsewhere", z, rows, "z", "good" if good else "doubtful", words, meaning)
 
 
-def _beyond(rows: Rows, cuts: Cuts) -> Reading:
+def _beyond(rows: Rows, cuts: Cuts, beside: str) -> Reading:
     add = mean_of(rows)
     good = add >= cuts.add
-    words = f"{'Says more than' if good else 'No better than'} an edge map and the picture's centre (add {add:.2f})."
-    meaning = "r that is left once a Sobel edge map and a centred blob are taken out: what a look at the picture alone does not explain."
-    return Reading("mask-fidelity-beyond", "Beyond edges and centre", add, rows, "r", "good" if good else "doubtful", words, meaning)
+    words = f"{'Says more than' if good else 'No better than'} {beside} (add {add:.2f})."
+    meaning = f"r that is left once {beside} are taken out: what a look at the input alone does not explain."
+    return Reading("mask-fidelity-beyond", "Beyond what the input alone shows", add, rows, "r", "good" if good else "doubtful", words, meaning)
 
 
 def missing(why: str) -> Reading:
