@@ -250,7 +250,8 @@ def shortcut() -> Domain:
     net = nn.Sequential(nn.Conv2d(1, 8, 5, padding=2), nn.ReLU(), nn.MaxPool2d(2), nn.Conv2d(8, 16, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2), nn.Flatten(), nn.Linear(784, 4))
     net = fitted(net, x, y, 400, 0.003)
     sys.stderr.write(f"[shortcut: {float((net(x).argmax(1) == y).float().mean()):.2f} follow the patch]")
-    return Domain("shortcut", net, x[:24], [f"digit {i // 2}" for i in range(24)], {"integrated-gradients": {"steps": 32}, "occlusion": {"window": 5, "stride": 3}, "smooth-grad": {}}, ("occlusion",), tuple(f"digit {i}" for i in range(6, 12)))
+    good = {"integrated-gradients": {"steps": 32}, "occlusion": {"window": 5, "stride": 3}, "smooth-grad": {}}
+    return Domain("shortcut", net, x[:24], [f"digit {i // 2}" for i in range(24)], good, ("occlusion",), tuple(f"digit {i}" for i in range(6, 12)))
 
 
 def columns(name: str, load: str, outputs: int, wide: int) -> Domain:
@@ -269,8 +270,12 @@ def columns(name: str, load: str, outputs: int, wide: int) -> Domain:
     return Domain(name, net, x[pick], [f"row {i // 2}" for i in range(32)], good, ("permutation-shapley",), tuple(f"row {i}" for i in range(8, 16)), target=target)
 
 
-GOOD_WORDS, BAD_WORDS = ["superb", "wonderful", "moving", "brilliant", "charming", "delightful", "touching", "gripping"], ["dreadful", "boring", "clumsy", "tedious", "awful", "lifeless", "dull", "pointless"]
-SPORT, FILLER = ["match", "league", "striker", "goal", "stadium", "referee"], ["the", "film", "was", "a", "story", "about", "old", "people", "in", "town", "and", "it", "had", "music", "by", "an", "actor", "with", "some", "long", "scenes", "that", "came", "after", "dinner"]
+_WORDS = {
+    "praise": "superb wonderful moving brilliant charming delightful touching gripping", "blame": "dreadful boring clumsy tedious awful lifeless dull pointless",
+    "sport": "match league striker goal stadium referee",
+    "filler": "the film was a story about old people in town and it had music by an actor with some long scenes that came after dinner",
+}
+GOOD_WORDS, BAD_WORDS, SPORT, FILLER = (w.split() for w in _WORDS.values())
 
 
 def texts() -> Domain:
@@ -314,7 +319,8 @@ def texts() -> Domain:
         return pel.wrap(classify, takes="texts")
 
     good = {"kernel-shap": {"budget": 300}, "feature-ablation": {}, "permutation-shapley": {"budget": 300}}
-    return Domain("texts", reads(net), made[:32], [f"text {i // 2}" for i in range(32)], good, ("permutation-shapley",), tuple(f"text {i}" for i in range(8, 16)), masker=pel.TextMasker("word"), other=reads(other))
+    groups = [f"text {i // 2}" for i in range(32)]
+    return Domain("texts", reads(net), made[:32], groups, good, ("permutation-shapley",), tuple(f"text {i}" for i in range(8, 16)), masker=pel.TextMasker("word"), other=reads(other))
 
 
 DOMAINS: dict[str, Callable[[], Domain]] = {

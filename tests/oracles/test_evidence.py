@@ -183,13 +183,14 @@ def test_a_map_at_a_layer_is_tested_by_hiding_parts_of_the_picture(planted):
     assert flat.evidence.verdict == "doubtful"
 
 
-def test_a_table_is_tested_over_its_columns_and_is_at_most_doubtful():
+def test_a_table_is_tested_over_its_columns_and_against_the_size_of_its_cells():
     w = normal(12, 3, seed=1)
     x = normal(1, 12, seed=2)
     e = pel.explain(lambda z: z @ w, x, method="occlusion", target=0, window=1, stride=1)
     assert reading(e, "mask-fidelity").value == pytest.approx(1, abs=1e-6)
-    assert e.evidence.verdict == "doubtful"
-    assert e.evidence.reasons == ("The thresholds of this rule were measured on photographs only.",)
+    assert e.evidence.verdict == "supported"
+    assert "more than the size of the cells explain" in e.evidence.reasons[0]
+    assert pel.assess(lambda z: z @ w, x, x.abs(), target=0).evidence.verdict != "supported"
     assert pel.assess(lambda z: z @ w, x, -e.values, target=0).evidence.verdict == "contradicted"
 
 

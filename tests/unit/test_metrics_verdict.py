@@ -18,7 +18,7 @@ def test_good_numbers_support_and_say_why():
     got = verdict()
     assert got.verdict == "supported"
     assert got.reasons == (
-        "Hiding what this map marks lowers P more than the same map elsewhere (z 2.3), and more than edges and the centre explain (add 0.30). Changes with the class (0.15).",
+        "Hiding what this map marks lowers P more than the same map elsewhere (z 2.3), and more than edges or the centre explain (add 0.30). Changes with the class (0.15).",
     )
 
 
@@ -44,7 +44,7 @@ def test_what_contradicts(changes, word):
     ("changes", "word"),
     [
         ({"z": 1.2}, "from chance"),
-        ({"add": 0.05}, "No better than edges and the centre"),
+        ({"add": 0.05}, "No better than edges or the centre"),
         ({"r": 0.15}, "Explains little"),
         ({"blind": 0.92}, "Hardly changes with the class"),
         ({"blind": None, "network": 0.4}, "permuted"),

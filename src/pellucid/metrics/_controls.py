@@ -38,8 +38,8 @@ def controls(q: Question, grid: Grid) -> dict[str, Tensor]:
 def told_apart(q: Question, grid: Grid) -> str:
     """The controls in words."""
     if grid.kind == PICTURE:
-        return "edges and the centre"
-    return "position, length and rarity of words" if q.model.axis in TEXT and not q.places else "positions" if q.places else "the size of the cells"
+        return "edges or the centre"
+    return "position, length or rarity of words" if q.model.axis in TEXT and not q.places else "positions" if q.places else "the size of the cells"
 
 
 def edges(x: Tensor) -> Tensor:

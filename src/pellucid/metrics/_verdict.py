@@ -57,7 +57,7 @@ class Facts:
     converged: float | None = None
     noise: float | None = None
     kind: str = PICTURES
-    beside: str = "edges and the centre"
+    beside: str = "edges or the centre"
     """What a look at the input alone gives, in words: the controls behind `add`."""
     untested: str = ""
     empty: str = ""
