@@ -159,7 +159,7 @@ def _histogram(m: Any) -> Found:
             out = np.tile(np.ravel(m._baseline_prediction).astype(np.float64), (len(x), 1))
             m._predict_iterations(np.ascontiguousarray(x[:, columns]), m._predictors, out, False, 1)
             return out
-        return ask(x if prepare is None or hasattr(x, "iloc") else _as_fitted(m, x))
+        return ask(x if hasattr(x, "iloc") else _as_fitted(m, x))
 
     return ensemble, scores, "log-odds" if _classes(m) else "log of the mean" if raw else ""
 

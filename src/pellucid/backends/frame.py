@@ -1,6 +1,6 @@
 """Tables of any columns: a row is mixed of its own cells and those of a background row, and no cell is invented."""
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -165,7 +165,17 @@ def _joined(a: Any, b: Any) -> Any:
 
 def _cells(own: Any) -> tuple[tuple[str, ...], ...]:
     """Every cell by its column and what it holds."""
-    return tuple(tuple(f"{c} = {_word(row[j])}" for j, c in enumerate(own.columns)) for row in own.itertuples(index=False, name=None))
+    told = [_column(name, own.iloc[:, j].tolist()) for j, name in enumerate(own.columns)]
+    return tuple(zip(*told, strict=True))
+
+
+def _column(name: Any, cells: list[Any]) -> list[str]:
+    """Of equal cells there is one text."""
+    if not all(isinstance(c, Hashable) for c in cells):
+        return [f"{name} = {_word(c)}" for c in cells]
+    keys = [(type(c), c) for c in cells]
+    known = {key: f"{name} = {_word(key[1])}" for key in dict.fromkeys(keys)}
+    return [known[key] for key in keys]
 
 
 def _word(cell: Any) -> str:

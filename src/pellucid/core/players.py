@@ -1,5 +1,6 @@
 """The players of a game and what each was worth: the numbers behind a map of superpixels, words or columns."""
 
+import functools
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -34,6 +35,11 @@ class Players:
 
     def cells(self) -> tuple[tuple[tuple[str, str], ...], ...] | None:
         """(name, what it held) of every player, where all names say both ("age = 40", as a mixed table's do); None elsewhere."""
+        return self._cells
+
+    @functools.cached_property
+    def _cells(self) -> tuple[tuple[tuple[str, str], ...], ...] | None:
+        """Once for all rows: views ask for it row by row."""
         if not all(" = " in n for own in self.names for n in own):
             return None
         return tuple(tuple((n.partition(" = ")[0], n.partition(" = ")[2]) for n in own) for own in self.names)

@@ -88,7 +88,7 @@ def provenance(q: Question, found: "Values | Fitted") -> dict[str, Any]:
 
 def _parts(q: Question) -> tuple[Tensor, ...]:
     """What rows of presence are about, as bytes: their ones are the same for every text and table."""
-    return (torch.tensor(list(repr(q.model.features(q.x)).encode()), dtype=torch.uint8),) if q.model.absent else ()
+    return (torch.frombuffer(bytearray(repr(q.model.features(q.x)).encode()), dtype=torch.uint8),) if q.model.absent else ()
 
 
 def input_hash(x: Any) -> str:

@@ -1,5 +1,6 @@
 """Many rows at once: for every column one dot a row, placed by what it was worth and coloured by what it held."""
 
+import functools
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, Self
 
@@ -136,6 +137,7 @@ def swarm(values: Floats, low: float, high: float, bins: int = 90) -> Floats:
     return aside / max(6.0, float(np.abs(aside).max(initial=0.0)))
 
 
+@functools.cache
 def tint(level: int) -> str:
     """The colour of a level, dark for low and bright for high; grey where nothing is known. Neither end is lost on paper or on a dark page."""
     return "#8a929a" if level < 0 else to_hex(colormaps["inferno"](0.18 + 0.66 * level / (LEVELS - 1)))
