@@ -204,3 +204,12 @@ def test_bad_wishes_are_refused_in_a_sentence(rules, words) -> None:
     given = {"rows": refused[0], "data": frame, "budget": 200} | rules
     with pytest.raises(UsageError, match=words):
         pel.counterfactual(bank, given.pop("rows"), **given)
+
+
+def test_it_is_shown_as_a_table_of_differences(tmp_path) -> None:
+    frame, bank, refused = people(np.random.default_rng(0))
+    found = pel.counterfactual(bank, [*refused[:1], 0], data=frame.assign(job=frame["job"].replace("smith", "<b>smith")), target="yes", fixed=["sex"], n=2, budget=300)
+    page = found._repr_html_()
+    assert "<b>smith" not in page
+    assert "counterfactual" in found.save(tmp_path / "x.svg").read_text()
+    assert found.save(tmp_path / "x.html").stat().st_size > 1000

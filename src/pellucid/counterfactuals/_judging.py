@@ -26,11 +26,12 @@ def nearness(within: Actions, z: Cells, data: Cells, k: int, draw: np.random.Gen
 
 
 def shaken(pool: Pool, z: Cells, times: int) -> Cells:
-    """(times, P) the point with all numbers of its columns moved a little; whole numbers, words and fixed columns stay where they are."""
+    """(times, P) the point with all numbers of its columns moved a little; words and fixed columns stay as they are."""
     out = np.repeat(z[None], times, 0)
     for j, c in enumerate(pool.within.columns):
-        if c.kind in ("number", "date") and j not in pool.within.fixed and z[j] == z[j]:
+        if c.ordered and j not in pool.within.fixed and z[j] == z[j]:
             out[:, j] += NOISE * pool.within.scale[j] * pool.draw.standard_normal(times)
+            out[:, j] = np.round(out[:, j]) if c.kind == "whole" else out[:, j]
     return out.astype(pool.dtype).astype(np.float64)
 
 

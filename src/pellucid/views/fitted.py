@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from ..core.estimator import Fitted
 
 SHOWN_BY: dict[str, str] = {
+    "Counterfactuals": "differences",
     "Effects": "effects",
     "TreeSummary": "tree_diagram",
     "RuleList": "rules",
