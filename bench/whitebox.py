@@ -153,7 +153,7 @@ def gru(rounds: int) -> None:
         return torch.autograd.grad(net(z)[:, 1].sum(), z)
 
     model = pel.wrap(net)
-    for title, method, parameters, _ in RULES[:3]:
+    for title, method, parameters, _ in RULES[:4]:
         made = pel_method(method, parameters)
         if made is not None:
             _, took = ratio(rounds, floor, ours=lambda made=made: pel.explain(model, x, method=made, target=1, evidence="none", batch_size=32))

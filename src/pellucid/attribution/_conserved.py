@@ -52,13 +52,16 @@ def spread(f: Tensor, like: Tensor) -> Tensor:
 def shares(values: Tree, f: Tensor, ruled: Question) -> Shares:
     """The account of values that a ruled question gave for the answers `f`."""
     account, whole = ruled.engine.account, f.detach().cpu().double()
-    kept = {key: amount.detach().cpu().double() for key, amount in ruled.absorbed().items()}
-    absorbed = sum(kept.values(), torch.zeros_like(whole))
+    entered = ruled.absorbed()
+    kept = torch.stack([torch.zeros_like(whole), *(amount.detach().to(whole) for amount in entered.values())])
+    total = float(whole.abs().sum())
+    part = dict(zip(entered, (kept[1:] @ whole.sign() / (total or torch.inf)).tolist(), strict=True))
+    absorbed = kept.sum(0)
     rest = whole - sum_of(values).cpu().double() - absorbed
     by_row = account.by_row and not _mixed(rest, whole)
     if not by_row:
         absorbed, rest, whole = (t.mean().expand(len(t)) for t in (absorbed, rest, whole))
-    words = [*_told(kept, f.detach().cpu().double(), ruled.at if ruled.engine.slots else None)]
+    words = [*_told(part, ruled.at if ruled.engine.slots else None)]
     if not by_row:
         words.append("what was kept is known for all rows together: some operations do not have their rows on the first axis")
     return Shares(absorbed / safe(whole), rest / safe(whole), tuple(words))
@@ -69,10 +72,8 @@ def _mixed(rest: Tensor, whole: Tensor) -> bool:
     return len(rest) > 1 and float(rest.sum().abs()) < 1e-3 * float(rest.abs().sum()) and float(rest.abs().sum()) > 1e-3 * float(whole.abs().sum())
 
 
-def _told(kept: dict[tuple[str, str], Tensor], f: Tensor, at: str | None) -> list[str]:
-    """Who kept how much of the answer, in words."""
-    total = float(f.abs().sum())
-    part = {key: float((amount * f.sign()).sum()) / total if total else 0.0 for key, amount in kept.items()}
+def _told(part: dict[tuple[str, str], float], at: str | None) -> list[str]:
+    """Who kept which part of the answer, in words."""
     lost = sum(v for (_, name), v in part.items() if name == NOBODY)
     bent = any(name in ("softmax", "log_softmax") and abs(v) > NOTHING for (_, name), v in part.items())
     who = f"biases, shifts{', softmaxes' if bent else ''} and {f'values that do not come from {at}' if at else 'constants'}"
