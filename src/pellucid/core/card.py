@@ -100,7 +100,7 @@ def check_parameters(procedure: Any) -> None:
     """Refuses a parameter of the wrong type or out of range, with a sentence that names it."""
     for f in dataclasses.fields(procedure):
         value = getattr(procedure, f.name)
-        if value == f.default and type(value) is type(f.default):
+        if value is f.default or (type(value) is type(f.default) and value == f.default):  # arrays have no single truth
             continue
         _check_one(type(procedure).__name__, f, value)
 
