@@ -284,3 +284,30 @@ def test_a_diagram_holds_every_node_once() -> None:
     assert min(np.diff(leaves)) >= 58
     axes = Figure().subplots()
     assert tree_diagram.draw(t, axes) is axes
+
+
+# -- the command line --------------------------------------------------------------------------------------------------------
+
+
+def test_the_command_line_learns_and_keeps(tmp_path, capsys, monkeypatch) -> None:
+    from pellucid.cli import main
+
+    people(120).drop(columns="since").assign(answer=1).to_csv(tmp_path / "rows.csv", index=False)
+    (tmp_path / "mine_own.py").write_text("import numpy as np\nimport pellucid as pel\n\n\ndef f(d):\n    return (d['age'] > 40).to_numpy(float)[:, None] + (d['job'] == 'nurse').to_numpy()[:, None]\n\n\nmodel = pel.wrap(f, takes='frame', columns=['age', 'wage', 'job', 'sex'])\n")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)
+    argv = ["learn", "rows.csv", "--model", "mine_own:model", "--method", "tree-surrogate", "--set", "depth=2", "--out", "kept"]
+    assert main([*argv, "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert told["found"]["fidelity"]["verdict"] == "faithful"
+    assert told["found"]["parameters"]["depth"] == 2
+    assert (tmp_path / told["picture"]).stat().st_size > 5_000
+    assert "pellucid learn rows.csv" in (tmp_path / told["report"]).read_text()
+    names: dict[str, object] = {}
+    exec(told["found"]["provenance"]["code"], names)
+    assert names["found"].table() == told["found"]["rows"]
+    assert main(argv) == 0
+    assert "A faithful summary" in capsys.readouterr().out
+    for wrong, sentence in ((["--set", "dpth=3"], "Did you mean 'depth'"), (["--method", "tree"], "There is no method to learn by"), (["--kind", "job"], "column=kind"), (["--drop", "agee"], "Did you mean 'age'")):
+        assert main([*argv, *wrong]) == 2
+        assert sentence in capsys.readouterr().err

@@ -10,11 +10,13 @@ from collections.abc import Callable, Sequence
 from typing import Any, NoReturn
 
 from ..core.errors import UsageError, nearest
+from . import counterfactual_options, effects_options
 
 TOP = """\
 examples:
   pellucid explain sample:coffee --model efficientnet-lite0
   pellucid explain cat.jpg dog.jpg --model my.module:make_net --weights net.safetensors --out why
+  pellucid effects rows.csv --model my.module:pipeline --columns age,income
   pellucid list methods
   pellucid show integrated-gradients
   pellucid doctor
@@ -45,6 +47,18 @@ examples:
 
 OUT holds a picture of every input, report.html (one file, works offline) and results.json with the numbers.
 `pellucid list methods` names the methods, `pellucid show NAME` their parameters and when they mislead.
+"""
+
+LEARN = """\
+examples:
+  a tree of depth 3 in the place of a model, with its fidelity on held-out rows:
+    pellucid learn rows.csv --model mymod:pipeline --drop answer --method tree-surrogate --set depth=3
+  the same as rules, for one class:
+    pellucid learn rows.csv --model mymod:pipeline --target yes --method rule-surrogate
+  six rows that stand for all:
+    pellucid learn rows.csv --model mymod:pipeline --method proto-dash --set count=6 --json
+
+OUT holds the picture, report.html (one file, works offline) and the numbers as JSON.
 """
 
 
@@ -122,6 +136,54 @@ def _explain(sub: argparse.ArgumentParser) -> None:
     sub.set_defaults(command=_later("explain"))
 
 
+def _learn(sub: argparse.ArgumentParser) -> None:
+    sub.add_argument("table", metavar="TABLE", help="rows to learn from, FILE.csv or FILE.tsv with a line of names")
+    sub.add_argument("--model", required=True, metavar="SPEC", help="your own pkg.mod:name (a model, a pipeline, a function), a file of a model, or http://host/predict")
+    sub.add_argument("--method", required=True, metavar="NAME", help="what is learnt: tree-surrogate, rule-surrogate, linear-surrogate, proto-dash ... (`pellucid list surrogates`, `list examples`, `list effects`)")
+    sub.add_argument("--set", metavar="K=V", nargs="+", action="extend", default=[], dest="parameters", help="parameters of the method, e.g. depth=3")
+    sub.add_argument("--target", metavar="T", type=_number_or_name, help="a class number or name (default: the model's own answer)")
+    sub.add_argument("--drop", nargs="+", default=[], metavar="COLUMN", help="columns that the model does not take, such as the answer")
+    sub.add_argument("--kind", nargs="+", action="extend", default=[], metavar="C=K", help="what a column holds where that cannot be seen, e.g. zip=category")
+    sub.add_argument("--takes", choices=("tensor", "array", "frame"), help="what your function is called with (default: what TABLE is)")
+    sub.add_argument("--weights", metavar="FILE", help="weights for your factory, .safetensors preferred")
+    sub.add_argument("--trust", action="store_true", help="allow a model file that can run code; the report says so")
+    sub.add_argument("--seed", type=int, default=0, help="for methods that draw at random (default: 0)")
+    sub.add_argument("--out", metavar="DIR", default="out", help="where the picture, the report and the numbers go (default: out)")
+    sub.add_argument("--json", action="store_true", help="print JSON alone on standard output")
+    sub.set_defaults(command=_later("learn"))
+
+
+COMPARE = """\
+examples:
+  pellucid compare sample:coffee sample:rocket --model efficientnet-lite0 --methods integrated-gradients,grad-cam,saliency
+  pellucid compare photos/*.jpg --model my.module:make_net --methods grad-cam,lrp,rise --metrics mask-fidelity,deletion --out ranked --resume
+
+OUT holds comparison.html (one file, works offline), comparison.png and comparison.json, and finished chunks, from which --resume goes on.
+"""
+
+
+def _compare(sub: argparse.ArgumentParser) -> None:
+    _explain(sub)
+    sub.set_defaults(command=_later("compare"), out="compared")
+    hidden = {"--method", "--against", "--evidence", "--gate"}
+    for action in [a for a in sub._actions if hidden & set(a.option_strings)]:
+        for option in action.option_strings:
+            sub._option_string_actions.pop(option)
+        sub._actions.remove(action)
+        for group in sub._action_groups:
+            if action in group._group_actions:
+                group._group_actions.remove(action)
+    what = sub.add_argument_group("what is compared")
+    what.add_argument("--methods", metavar="A,B,C", required=True, help="names of methods with commas between them")
+    what.add_argument("--metrics", metavar="A,B", default="mask-fidelity,class-dependence", help="what they are tested by (default: mask-fidelity,class-dependence)")
+    what.add_argument("--resume", action="store_true", help="go on from the chunks that an earlier run left in OUT")
+    what.add_argument("--chunk", type=int, default=4, metavar="N", help="rows held at a time (default: 4)")
+
+
+def _effects(sub: argparse.ArgumentParser) -> None:
+    effects_options.fill(sub, _later("effects"), _number_or_name, _plan)
+
+
 def _list(sub: argparse.ArgumentParser) -> None:
     sub.add_argument("kind", choices=("methods", "metrics", "effects", "counterfactuals", "surrogates", "examples", "models"), help="what to list")
     sub.add_argument("--by", choices=("taxonomy",), help="group by what is given (examples, attribution, hidden semantics, rules), how far it holds, and for which models")
@@ -143,6 +205,10 @@ def _doctor(sub: argparse.ArgumentParser) -> None:
 
 COMMANDS: tuple[tuple[str, str, Callable[[argparse.ArgumentParser], None], str | None], ...] = (
     ("explain", "say which parts of an input made the model answer as it did, with evidence", _explain, EXPLAIN),
+    ("learn", "learn something from a model and a table: a tree or rules in its place, prototypes, effects", _learn, LEARN),
+    ("effects", "show how answers depend on the columns of a table, with intervals and counts", _effects, effects_options.EFFECTS),
+    ("compare", "put several methods side by side on the same inputs: scores, costs, pictures, where they disagree", _compare, COMPARE),
+    ("counterfactual", "say what would have had to be different for another answer", counterfactual_options.fill(lambda args, argv: _later("counterfactual")(args, argv), lambda t: _number_or_name(t)), counterfactual_options.COUNTERFACTUAL),
     ("list", "list the methods, the metrics, the other procedures or the models", _list, None),
     ("show", "show what a method or metric does, its parameters, and when it misleads", _show, None),
     ("doctor", "check this installation, or a package that extends it", _doctor, None),
