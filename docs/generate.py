@@ -65,7 +65,7 @@ def _paragraphs(doc: str) -> Iterator[str]:
         before, arrow, code = block.partition(">>>")
         for labelled in re.split(r"\n(?=[A-Z][a-z]+(?: [a-z]+)*: )", before.strip()):
             if labelled:
-                yield re.sub(r"^(How|Units|Misleads when|Source): ", r"**\1:** ", _prose(" ".join(labelled.split()))) + "\n"
+                yield re.sub(r"^(How|Units|Chance|Misleads when|Source): ", r"**\1:** ", _prose(" ".join(labelled.split()))) + "\n"
         if arrow:
             yield f"```pycon\n>>>{code.rstrip()}\n```\n"
 

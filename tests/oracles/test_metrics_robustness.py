@@ -72,13 +72,12 @@ def test_max_sensitivity_equals_captum():
     captum = pytest.importorskip("captum.metrics")
     net = made(lambda: nn.Sequential(nn.Linear(6, 8), nn.Tanh(), nn.Linear(8, 3)))
     saliency = pytest.importorskip("captum.attr").Saliency(net)
-    queue = iter(NOISE.movedim(1, 0).reshape(-1, 6))
 
-    def noisy(x):  # captum repeats each row: rows of one input lie next to one another
-        n = len(x) // 3
-        return x + NOISE[:, :n].reshape(-1, 6) if n > 1 else x + next(queue)
+    def noisy(x):  # captum repeats each row: copies of one input lie next to one another
+        x = x[0] if isinstance(x, tuple) else x
+        return x + NOISE[:, : len(x) // 3].reshape(-1, 6)
 
-    theirs = captum.sensitivity_max(lambda x: saliency.attribute((x[0] if isinstance(x, tuple) else x).detach().requires_grad_(), target=0, abs=False), X, lambda x: noisy(x), n_perturb_samples=5, max_examples_per_batch=15)
+    theirs = captum.sensitivity_max(lambda x: (saliency.attribute((x[0] if isinstance(x, tuple) else x).detach().requires_grad_(), target=0, abs=False),), X, noisy, n_perturb_samples=5, max_examples_per_batch=15)
     ours = M.MaxSensitivity(draws=5, perturb=fixed(NOISE), keep=False)(slopes(net, target=0)).values
     assert torch.allclose(ours, theirs.double(), rtol=1e-9)
 
