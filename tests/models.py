@@ -233,10 +233,16 @@ class Raising(nn.Module):
 
 
 def made(build: Callable[[], nn.Module], seed: int = 0, dtype: torch.dtype = torch.float64) -> nn.Module:
-    """A network with weights of its own seed, in eval mode; the global generator stays as it was."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+    """A network with weights of its own seed, in eval mode; the global generator stays as it was.
+
+    Only the CPU's generator is seeded: `torch.manual_seed` keeps a stack trace for each device that is not there, which takes twice as long as making the network.
+    """
+    before = torch.default_generator.get_state()
+    torch.default_generator.manual_seed(seed)
+    try:
         return build().to(dtype).eval()
+    finally:
+        torch.default_generator.set_state(before)
 
 
 def smooth() -> nn.Module:

@@ -7,8 +7,10 @@ import threading
 import warnings
 from typing import Any
 
+import scipy.sparse
+import scipy.special  # noqa: F401
 import torch
-import torch.fx.experimental.symbolic_shapes  # torch imports it at its first gradient with grad_outputs, and sympy with it, which sets a filter of warnings
+import torch.fx.experimental.symbolic_shapes  # torch imports it at its first gradient with grad_outputs, and sympy with it, which sets a filter of warnings, as scipy's parts do
 
 from conformance.subjects import METHODS, home
 from models import Counting
@@ -54,7 +56,8 @@ class Snapshot:
         return found | {f"input {i}": "changed" for i, (a, b) in enumerate(zip(self.inputs, leaves(self.x), strict=True)) if not torch.equal(a, b)}
 
     def check(self):
-        assert self.left() == {}
+        left = self.left()
+        assert not left, left
 
 
 @dataclasses.dataclass(frozen=True)
