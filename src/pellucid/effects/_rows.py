@@ -146,7 +146,7 @@ class Sheet:
         if by is None:
             return (Cohort(EVERYBODY, np.arange(len(self.codes))),), ()
         if isinstance(by, (str, int)):
-            keys, names = self.levels(self.place(by))
+            keys, names = levels(self.columns[self.place(by)], self.codes[:, self.place(by)])
             own = self.columns[self.place(by)].name
         else:
             given = by.values if isinstance(by, Labels) else by
@@ -163,21 +163,21 @@ class Sheet:
         note = (f"{left} of {len(names)} groups{f' of {own}' * bool(own)} are not shown: the {COHORTS} largest of at least 2 rows are",) if left else ()
         return tuple(Cohort(f"{own} {name}".strip(), np.flatnonzero(keys == name)) for name in large), note
 
-    def levels(self, j: int) -> tuple[NDArray[np.str_], list[str]]:
-        """What a column holds in each row, in words - numbers of many values by quarters - and the words in order."""
-        c, cells = self.columns[j], self.codes[:, j]
-        known = self.known(j)
-        values = np.unique(known)
-        if not c.ordered or len(values) <= LEVELS:
-            words = [c.word(v) for v in values]
-            place = np.searchsorted(values, np.nan_to_num(cells))
-        else:
-            cuts = np.unique(np.quantile(known, (0.25, 0.5, 0.75), method="inverted_cdf"))
-            cuts = cuts[cuts < values[-1]]
-            words = [f"up to {c.word(cuts[0])}", *(f"above {c.word(a)} up to {c.word(b)}" for a, b in itertools.pairwise(cuts)), f"above {c.word(cuts[-1])}"]
-            place = np.searchsorted(cuts, np.nan_to_num(cells))
-        words = list(dict.fromkeys([*words, "missing"])) if len(known) < len(cells) else words
-        return np.array(words)[np.where(np.isnan(cells), len(words) - 1, np.minimum(place, len(words) - 1))], words
+
+def levels(c: Column, cells: Floats) -> tuple[NDArray[np.str_], list[str]]:
+    """What a column holds in each row, in words - numbers of many values by quarters - and the words in order."""
+    known = cells[~np.isnan(cells)]
+    values = np.unique(known)
+    if not c.ordered or len(values) <= LEVELS:
+        words = [c.word(v) for v in values]
+        place = np.searchsorted(values, np.nan_to_num(cells))
+    else:
+        cuts = np.unique(np.quantile(known, (0.25, 0.5, 0.75), method="inverted_cdf"))
+        cuts = cuts[cuts < values[-1]]
+        words = [f"up to {c.word(cuts[0])}", *(f"above {c.word(a)} up to {c.word(b)}" for a, b in itertools.pairwise(cuts)), f"above {c.word(cuts[-1])}"]
+        place = np.searchsorted(cuts, np.nan_to_num(cells))
+    words = list(dict.fromkeys([*words, "missing"])) if len(known) < len(cells) else words
+    return np.array(words)[np.where(np.isnan(cells), len(words) - 1, np.minimum(place, len(words) - 1))], words
 
 
 def some(rows: Places, most: int, chance: np.random.Generator) -> Places:

@@ -11,7 +11,7 @@ from ..core.estimator import Estimator, Fitted
 from ..core.progress import Watcher, watching
 from ..core.question import Question
 from ..core.target import PerRow
-from ..effects._rows import Labels, Sheet
+from ..effects._rows import Labels, levels
 from ..modalities.columns import columns_of, read
 
 
@@ -58,10 +58,17 @@ def _groups(by: Any, data: Any, q: Question) -> Any:
             return by
         if by not in own:
             raise UnknownName("column", by, own)
-        columns, codes = read(data.iloc[:, [own.index(by)]])
-        words, order = Sheet(q, columns, codes).levels(0)
-        return Labels(by, tuple(words.tolist()), tuple(order))
+        return labelled(by, data)
+    if isinstance(by, Labels):
+        return by
     return Labels(str(getattr(by, "name", None) or ""), tuple(map(str, by)))
+
+
+def labelled(name: str, frame: Any) -> Labels:
+    """A column of a DataFrame as a label for every row; numbers of many values by quarters."""
+    columns, codes = read(frame.iloc[:, [[str(c) for c in frame.columns].index(name)]])
+    words, order = levels(columns[0], codes[:, 0])
+    return Labels(name, tuple(words.tolist()), tuple(order))
 
 
 def _one_target(q: Question) -> tuple[Question, list[str]]:
