@@ -94,11 +94,16 @@ class Counterfactuals(Found):
         """What was found for a row, in one sentence."""
         found = int(self.success[:, b].sum())
         if found and not int(self.changed[0, b]):
-            return f"Row {self.ids[b]}: the answer is already the one that is wanted, {self.answer(self.before[b])}."
+            return f"{named(self.ids[b])}: the answer is already the one that is wanted, {self.answer(self.before[b])}."
         if found:
-            return f"Row {self.ids[b]}: {found} found, the nearest changes {int(self.changed[0, b])} column{'s' * (int(self.changed[0, b]) != 1)}."
+            return f"{named(self.ids[b])}: {found} found, the nearest changes {int(self.changed[0, b])} column{'s' * (int(self.changed[0, b]) != 1)}."
         why = words(self.relaxations[b]) if self.relaxations[b] else "no single rule stands in the way"
-        return f"Row {self.ids[b]}: none found. The nearest misses the goal by {float(self.best[b]):.3g}; {why}."
+        return f"{named(self.ids[b])}: none found. The nearest misses the goal by {float(self.best[b]):.3g}; {why}."
+
+
+def named(name: Any) -> str:
+    """A row by its name, at the beginning of a sentence."""
+    return name if isinstance(name, str) else f"Row {name}"
 
 
 def told(c: Column, before: float, after: float) -> str:

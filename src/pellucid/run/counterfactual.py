@@ -9,6 +9,7 @@ import torch
 
 from ..backends import load, wrap
 from ..backends.tabular import ask_table
+from ..core import catalogue
 from ..core.errors import CannotComplete, UsageError
 from ..core.progress import Watcher, watching
 from ..core.question import Question, ask
@@ -16,6 +17,7 @@ from ..core.search import Goal
 from ..core.target import Label, Output, Probability, Target, position
 from ..counterfactuals import Counterfactuals, CounterfactualSearch
 from ..counterfactuals._goals import NamedClass, OtherClass, Within
+from ..counterfactuals.counterfactual_search import named
 from ..modalities.actions import actions, as_cells
 from ..modalities.columns import Column, columns_of
 
@@ -34,7 +36,7 @@ def counterfactual(
     `increase` and `decrease` name columns that go one way only; `one_hot` lists of columns of which exactly one is 1; `costs` how dear a column's change is, where 1 is usual.
     `kinds` says what a column holds where that cannot be seen: {"zip": "category"}. Other keywords are parameters of the search (`pellucid show counterfactual-search`).
     """
-    search = CounterfactualSearch(n=n, **parameters)
+    search: CounterfactualSearch = catalogue.make("counterfactuals", "counterfactual-search", n=n, **parameters)
     held = load(model) if isinstance(model, str) else wrap(model)
     rows, data, names = _rows(rows, data)
     q, usual, columns = _asked(held, rows, data, kinds, ids if ids is not None else names, seed, batch_size)
@@ -58,7 +60,7 @@ def _judged(found: Counterfactuals, q: Question, wanted: str) -> Counterfactuals
 
 
 def _whose(ids: Sequence[Any]) -> str:
-    return f"Row {ids[0]}" if len(ids) == 1 else f"All {len(ids)} rows"
+    return named(ids[0]) if len(ids) == 1 else f"All {len(ids)} rows"
 
 
 def _rows(rows: Any, data: Any) -> tuple[Any, Any, Sequence[Any] | None]:
