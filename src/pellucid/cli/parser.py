@@ -208,7 +208,6 @@ COMMANDS: tuple[tuple[str, str, Callable[[argparse.ArgumentParser], None], str |
     ("learn", "learn something from a model and a table: a tree or rules in its place, prototypes, effects", _learn, LEARN),
     ("effects", "show how answers depend on the columns of a table, with intervals and counts", _effects, effects_options.EFFECTS),
     ("compare", "put several methods side by side on the same inputs: scores, costs, pictures, where they disagree", _compare, COMPARE),
-    ("counterfactual", "say what would have had to be different for another answer", counterfactual_options.fill(lambda args, argv: _later("counterfactual")(args, argv), lambda t: _number_or_name(t)), counterfactual_options.COUNTERFACTUAL),
     ("counterfactual", "say what would have had to be different for another answer",
      counterfactual_options.fill(lambda args, argv: _later("counterfactual")(args, argv), lambda t: _number_or_name(t)), counterfactual_options.COUNTERFACTUAL),
     ("list", "list the methods, the metrics, the other procedures or the models", _list, None),
