@@ -73,15 +73,15 @@ class TreeSummary(Fitted):
         return {**super().to_dict(), "fidelity": self.fidelity.to_dict() if self.fidelity else None, "importance": dict(self.importance)}
 
 
-def read_nodes(tree: Any, matrix: Any, y: Floats, told: Any) -> tuple[Node, ...]:
+def read_nodes(tree: Any, matrix: Any, y: Floats, told: Any, own: Floats | None = None) -> tuple[Node, ...]:
     """The nodes of a fitted tree, numbered from the root, with the rows of `matrix` in them. `told(feature, goes left, rows, threshold)` puts a split into words:
-    (left, right, whether the left one is the question)."""
+    (left, right, whether the left one is the question). `own` are the tree's own answers, (nodes, K), where they are not those of the rows."""
     inside = np.asarray(tree.decision_path(matrix).todense(), dtype=bool)
     t, out = tree.tree_, list[Node]()
 
     def grow(at: int, parent: int, depth: int) -> int:
         here = np.flatnonzero(inside[:, at])
-        answer = y[here].mean(0) if len(here) else np.full(y.shape[1], np.nan)
+        answer = own[at] if own is not None else y[here].mean(0)
         error = float(y[here].std(0).max() / np.sqrt(len(here))) if len(here) > 1 else 0.0
         number = len(out)
         facts = {"number": number, "parent": parent, "depth": depth, "rows": len(here), "share": len(here) / len(y), "answer": tuple(map(float, answer)), "error": error}

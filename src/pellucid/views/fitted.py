@@ -17,16 +17,18 @@ if TYPE_CHECKING:
     from ..core.estimator import Fitted
 
 SHOWN_BY: dict[str, str] = {
+    "Comparison": "comparison",
     "Counterfactuals": "differences",
     "Effects": "effects",
     "TreeSummary": "tree_diagram",
     "RuleList": "rules",
     "LinearSummary": "coefficients",
     "Examples": "prototypes",
+    "NeighboursSummary": "neighbours",
 }
 """The view, a module of this package, for each kind of result. A view offers `figure(found, **settings)`, `fragment(found)` (HTML without a style sheet),
 `title(found)` (one line that a person reads first) and `limits(found)` (sentences: what it does not show)."""
-SHEETS = ("explanation.css", "players.css", "fitted.css")
+SHEETS = ("explanation.css", "players.css", "fitted.css", "comparison.css")
 
 
 def figure(found: "Fitted", **settings: Any) -> "Figure":
