@@ -285,7 +285,22 @@ def test_the_faster_layout_is_kept(clock: Clock, faster: bool) -> None:
 
     steps = Planner().run("k", 200, work, numel=150_528, layouts=True)
     assert {s.channels_last for s in steps} == {True, False}
-    assert all(s.channels_last == faster for s in steps[len(steps) // 2 :])
+    assert sum(s.channels_last != faster for s in steps[len(steps) // 2 :]) <= 1, "the other is only asked again"
+
+
+@pytest.mark.parametrize("faster", [True, False])
+def test_a_layout_chosen_by_noise_is_corrected(clock: Clock, faster: bool) -> None:
+    planner, seen = Planner(), set()
+
+    def work(start: int, stop: int, step: Step) -> None:
+        stalled = step.channels_last == faster and len(seen) < 4
+        seen.add(clock.now)
+        clock.spend((stop - start) * (3.0 if stalled else 1.0 if step.channels_last == faster else 1.4) * 1e-2)
+
+    for _ in range(40):
+        planner.run("k", 8, work, numel=150_528, layouts=True)
+    steps = planner.run("k", 8, work, numel=150_528, layouts=True)
+    assert {s.channels_last for s in steps} == {faster}
 
 
 @pytest.mark.parametrize("slowdown", [0.6, 1.5, 50.0])

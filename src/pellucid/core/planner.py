@@ -177,7 +177,7 @@ class _Measured:
         self.lock = threading.Lock()
         wait = _HOME.crowded() if home > 1 else 0.0
         self.start = Step(_power(2**18 // max(numel, 1), 256), layouts, 1 if wait else home)
-        self.home, self.race = home, layouts
+        self.home, self.race, self.layouts = home, layouts, layouts
         self.rates: dict[Step, deque[float]] = {}
         self.best: Step | None = None
         self.trial: Step | None = None
@@ -185,7 +185,7 @@ class _Measured:
         self.sized = False  # some other size has been compared with the champion
         self.below: tuple[int, float] | None = None  # size and rate of the champion's smaller predecessor
         self.ceiling, self.cap = LARGEST + 1, LARGEST
-        self.calls, self.recheck, self.upward = 0, RECHECK, False
+        self.calls, self.recheck, self.turn = 0, RECHECK, 0
         self.seen, self.waits, self.suspect = 0, 0, False
         self.patience, self.until = 0.25, time.perf_counter() + wait  # of trying another number of threads
 
@@ -260,13 +260,15 @@ class _Measured:
         return replace(best, threads=1) if self.suspect else None
 
     def _neighbour(self, best: Step) -> Step | None:
-        """A smaller size where the first call took long; a neighbour, ever more rarely, lest noise decided."""
+        """A smaller size where the first call took long; a neighbour or the other layout, ever more rarely, lest noise decided."""
         if not self.sized and best.size >= 4 and self._rate(best) * best.size > 0.3:
             return replace(best, size=best.size // 4)
         if self.calls < self.recheck:
             return None
-        self.recheck, self.upward = 2 * self.recheck, not self.upward
-        size = min(2 * best.size, self.cap) if self.upward else max(1, best.size // 2)
+        self.recheck, self.turn = 2 * self.recheck, self.turn + 1
+        if self.layouts and not self.race and self.turn % 3 == 1:
+            return replace(best, channels_last=not best.channels_last)
+        size = min(2 * best.size, self.cap) if self.turn % 2 else max(1, best.size // 2)
         fits = size != best.size and self._rate(best) * size < LONGEST
         return replace(best, size=size) if fits else None
 
