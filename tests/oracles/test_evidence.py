@@ -95,7 +95,7 @@ def test_a_prior_says_nothing_beyond_itself(prior):
     assert reading(e, "mask-fidelity").value > 0.99
     assert reading(e, "mask-fidelity-beyond").value == pytest.approx(0, abs=1e-6)
     assert e.evidence.verdict == "doubtful"
-    assert "No better than an edge map" in " ".join(e.evidence.reasons)
+    assert "No better than edges" in " ".join(e.evidence.reasons)
 
 
 @dataclass(frozen=True, kw_only=True)

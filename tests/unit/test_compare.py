@@ -213,3 +213,48 @@ def test_chance_alone_is_seldom_told_from_chance():
     gen = np.random.default_rng(1)
     wrong = sum(any(p.told for p in ranking("m", "higher", {k: gen.normal(size=12).tolist() for k in "abcd"}, range(12)).pairs) for _ in range(60))
     assert wrong <= 8
+
+
+# ---------------------------------------------------------------- what people see
+
+
+def test_pictures_pages_and_fragments(found, tmp_path):
+    for name in ("c.png", "c.svg", "c.html"):
+        assert found.save(tmp_path / name).stat().st_size > 2_000
+    html = found._repr_html_()
+    assert all(c.name in html for c in found.lines)
+    assert html.count("<figure") >= 18  # three rows with six maps and the picture
+    assert "style=" not in html.split("</style>")[1]  # a page's policy refuses inline styles
+    evil = pel.compare(Patch().eval(), X[:2], methods={"<script>alert(1)</script>": "saliency"}, target=0, metrics=["sparseness"], controls=False)
+    assert "<script>" not in evil._repr_html_()
+
+
+def test_axes_take_one_metric(found):
+    from matplotlib.figure import Figure
+
+    from pellucid.views.comparison import draw
+
+    ax = Figure().add_subplot()
+    assert draw(found, ax, "class-dependence") is ax
+    assert len(ax.lines) >= 2 * len(found.methods)
+
+
+def test_the_command_compares_and_refuses(tmp_path, capsys, monkeypatch):
+    from pellucid.cli import main
+
+    (tmp_path / "mymod.py").write_text("import numpy as np\ndef predict(x):\n    x = np.asarray(x)\n    return np.stack([x[:, 0] + x[:, 1], x[:, 2] - x[:, 3], x[:, 4]], 1)\n")
+    rows = np.random.default_rng(0).normal(size=(12, 5)).round(3)
+    (tmp_path / "data.csv").write_text("a,b,c,d,e\n" + "\n".join(",".join(map(str, r)) for r in rows) + "\n")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    words = ["compare", "data.csv", "--row", "0", "1", "2", "--model", "mymod:predict", "--target", "0", "--methods", "feature-ablation,exact-shapley", "--metrics", "mask-fidelity", "--out", "kept"]
+    assert main([*words, "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert [line["method"] for line in told["comparison"]["lines"]][:2] == ["feature-ablation", "exact-shapley"]
+    assert {"comparison.json", "comparison.html", "comparison.png", "results.json"} <= {p.name for p in (tmp_path / "kept").iterdir()}
+    assert main([*words, "--resume"]) == 0
+    assert "exact-shapley" in capsys.readouterr().out
+    refused = {"--methods feature-abltion": "Did you mean 'feature-ablation'", "--metrics fidelity": "no metric 'fidelity'", "--methods ,": "names with commas", "--set stepz=3": "stepz"}
+    for wrong, sentence in refused.items():
+        assert main([*words, *wrong.split()]) == 2
+        assert sentence in capsys.readouterr().err

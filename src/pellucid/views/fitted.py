@@ -19,7 +19,9 @@ if TYPE_CHECKING:
 SHOWN_BY: dict[str, str] = {
     "Comparison": "comparison",
     "Counterfactuals": "differences",
+    "BrokenDown": "broken_down",
     "Effects": "effects",
+    "Interactions": "together",
     "TreeSummary": "tree_diagram",
     "RuleList": "rules",
     "LinearSummary": "coefficients",
