@@ -303,6 +303,99 @@ def test_accumulated_effects_cost_what_the_card_says() -> None:
     assert 4 * 50 <= pair.cost.forward_rows + 50 <= 4 * 50 + 2 * 50
 
 
+# -- interactions --------------------------------------------------------------------------------------------------------
+
+CORNERS = np.array(list(itertools.product([-1.0, 1], repeat=3)))
+
+
+def h_of(function: object, x: np.ndarray, **asked: object) -> object:
+    return pel.learn(model(function), x, method="h-statistic", columns=["a", "b", "c"], **asked)
+
+
+def test_h_is_none_of_a_sum_one_of_a_product_and_a_third_of_both() -> None:
+    x = np.repeat(CORNERS, 2, 0)
+    added = h_of(lambda x: x[:, 0] + 2 * x[:, 1] - x[:, 2], x)
+    assert max(t.value for t in (*added.pairs, *added.totals)) < 1e-12
+    product = h_of(lambda x: x[:, 0] * x[:, 1] + 0 * x[:, 2], x)
+    pair = product.pairs[0]
+    assert (pair.column, pair.other, pair.value, pair.strength) == ("a", "b", pytest.approx(1), pytest.approx(1))
+    assert {t.column: round(t.value, 9) for t in product.totals} == {"a": 1.0, "b": 1.0, "c": 0.0}
+    mixed = h_of(lambda x: x[:, 0] + x[:, 1] + x[:, 0] * x[:, 1] + 1e-3 * x[:, 2], x)
+    assert mixed.pairs[0].value == pytest.approx(np.sqrt(1 / 3))
+    assert {t.column: round(t.value, 4) for t in mixed.totals}["a"] == round(np.sqrt(1 / 3), 4)
+    assert [t.faint for t in product.pairs] == [False, True, True]
+    assert "a and c; b and c: look at the strength" in product.notes[-1]
+
+
+def test_h_is_that_of_the_loop_and_its_error_that_of_other_draws() -> None:
+    f = lambda x: x[:, 0] * x[:, 1] + x[:, 0] + np.sin(x[:, 2])  # noqa: E731
+    x = table(20)
+
+    def mean(i: int, places: list[int]) -> float:
+        z = x.copy()
+        z[:, places] = x[i, places]
+        return f(z).mean()
+
+    def part(places: list[int]) -> np.ndarray:
+        v = np.array([mean(i, places) for i in range(len(x))])
+        return v - v.mean()
+
+    both, only = part([0, 1]), part([0, 1]) - part([0]) - part([1])
+    found = h_of(f, x)
+    assert found.pairs[0].value == pytest.approx(np.sqrt((only**2).sum() / (both**2).sum()))
+    whole = f(x) - f(x).mean()
+    total = next(t for t in found.totals if t.column == "b")
+    assert total.value == pytest.approx(np.sqrt(((whole - part([1]) - part([0, 2])) ** 2).sum() / (whole**2).sum()))
+    draws = [h_of(f, table(40)).pairs[0] for _ in range(40)]
+    assert 0.6 < np.std([d.value for d in draws]) / np.mean([d.error for d in draws]) < 1.6
+    assert h_of(f, table(500), rows=30).cost.forward_rows <= 30 * 30 * 9 + 300 * 7 + 500
+    with pytest.raises(UsageError, match="at least 2 columns; got 'a' alone"):
+        pel.learn(model(f), x, method="h-statistic", columns=["a"])
+
+
+# -- single rows ---------------------------------------------------------------------------------------------------------
+
+
+def test_profiles_of_a_row_move_one_cell() -> None:
+    x = table()
+    f = pel.learn(model(lambda x: x[:, 0] * x[:, 1] + x[:, 2]), x, method="ceteris-paribus", row=[3, 7], columns=["a"], grid=5)
+    assert [c.cohort for c in f.curves] == ["row 3", "row 7"]
+    for r, c in zip((3, 7), f.curves, strict=True):
+        np.testing.assert_allclose(c.value, c.at * x[r, 1] + x[r, 2], atol=1e-12)
+        assert c.own == ((x[r, 0], pytest.approx(x[r, 0] * x[r, 1] + x[r, 2])),)
+        assert len(c.at) in (5, 6, 7)  # the rows' own cells are among the points
+    with pytest.raises(UsageError, match="from 0 to 59, as the table has 60 rows; got 60"):
+        pel.learn(model(lambda x: x[:, 0]), x, method="ceteris-paribus", row=60)
+
+
+def test_break_down_of_a_sum_is_each_part_less_its_mean() -> None:
+    x = table()
+    (way,) = pel.learn(model(lambda x: 3 * x[:, 0] + np.exp(x[:, 1]) - x[:, 2]), x, method="break-down", row=5).ways
+    parts = {"a": 3 * x[:, 0], "b": np.exp(x[:, 1]), "c": -x[:, 2]}
+    assert {s.columns[0]: pytest.approx(s.value) for s in way.steps} == {k: v[5] - v.mean() for k, v in parts.items()}
+    assert {s.columns[0]: pytest.approx(s.error) for s in way.steps} == {k: v.std(ddof=1) / np.sqrt(60) for k, v in parts.items()}
+    sizes = [abs(s.value) for s in way.steps]
+    assert sizes == sorted(sizes, reverse=True)
+    assert way.base + sum(s.value for s in way.steps) == pytest.approx(way.total)
+
+
+def test_break_down_of_a_product_is_the_loops_and_pairs_may_go_together() -> None:
+    f = lambda x: x[:, 0] * x[:, 1] + 0.3 * x[:, 2]  # noqa: E731
+    x = table()
+    (way,) = pel.learn(model(f), x, method="break-down", row=2).ways
+    z, at = x.copy(), f(x).mean()
+    for s in way.steps:
+        j = "abc".index(s.columns[0])
+        z[:, j] = x[2, j]
+        assert s.value == pytest.approx(f(z).mean() - at)
+        at = f(z).mean()
+    assert at == pytest.approx(way.total)
+    square = np.concatenate([CORNERS, CORNERS])
+    (both,) = pel.learn(model(f), square, method="break-down", row=0, interactions=True).ways
+    assert [(s.columns, round(s.value, 9)) for s in both.steps] == [(("a", "b"), 1.0), (("c",), -0.3)]
+    assert [r["column"] for r in pel.learn(model(f), square, method="break-down", interactions=True).table()] == ["the mean answer", "a:b", "c"]
+
+
 # -- the front door ------------------------------------------------------------------------------------------------------
 
 

@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 
 import pellucid as pel
 from pellucid.core.errors import UnknownName
-from pellucid.views import effects, fitted
+from pellucid.views import broken_down, effects, fitted, together
 
 N = 80
 CHANCE = np.random.default_rng(2)
@@ -98,3 +98,33 @@ def test_columns_share_a_scale() -> None:
     assert len(across) == 2
     assert len(set(across)) == 1
     assert across[0][0] < 0 < across[0][1]
+
+
+def test_a_way_is_drawn_in_its_order() -> None:
+    found = pel.learn(MODEL, TABLE, method="break-down", row=[1, 4])
+    ax = broken_down.draw(found, Figure().add_subplot(), 1)
+    told = [t.get_text() for t in ax.get_yticklabels()]
+    assert (told[0], told[-1]) == ("The mean answer", "The answer: the output")
+    assert [t.split(" = ")[0] for t in told[1:-1]] == [s.columns[0] for s in found.ways[1].steps]
+    page = fitted.html(found)
+    assert page.count('<figure class="parts falls">') == 2
+    assert len(found.plot().axes) == 2
+
+
+def test_h_says_where_it_divides_by_nothing() -> None:
+    found = pel.learn(MODEL, TABLE, method="h-statistic", rows=30, columns=["age <b>", "kind", "flag"])
+    ax = together.draw(found, Figure().add_subplot())
+    assert [b.get_width() for b in ax.patches] == [pytest.approx(np.nan_to_num(t.value)) for t in found.pairs]
+    assert ax.get_yticklabels()[0].get_text() == "age <b> and kind"
+    assert fitted.html(found).count("†") >= sum(t.faint for t in found.pairs)
+    assert len(found.plot().axes) == 2
+
+
+def test_profiles_mark_the_row_itself() -> None:
+    found = pel.learn(MODEL, TABLE, method="ceteris-paribus", row=[1, 7], columns=["age <b>", "kind"])
+    ax = effects.draw(found, Figure().add_subplot(), "age <b>")
+    marks = [line for line in ax.lines if line.get_marker() == "o" and len(line.get_xdata()) == 1]
+    assert [float(m.get_ydata()[0]) for m in marks] == [c.own[0][1] for c in found.curves if c.column.name == "age <b>"]
+    page = fitted.html(found)
+    assert page.count('class="mark"') >= 2
+    assert not re.search(r"\bnan\b", page)

@@ -6,6 +6,9 @@ from types import ModuleType
 from typing import Any
 
 from .accumulated_local_effects import AccumulatedLocalEffects as AccumulatedLocalEffects
+from .break_down import BreakDown as BreakDown
+from .ceteris_paribus import CeterisParibus as CeterisParibus
+from .h_statistic import HStatistic as HStatistic
 from .partial_dependence import PartialDependence as PartialDependence
 
 
