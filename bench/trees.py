@@ -9,6 +9,9 @@ import argparse
 import importlib.util
 import os
 import statistics
+import subprocess
+import sys
+import tempfile
 import time
 import warnings
 from collections.abc import Callable
@@ -20,7 +23,7 @@ import numpy as np
 from sklearn.datasets import load_breast_cancer, make_friedman1
 from sklearn.ensemble import RandomForestClassifier, RandomForestRegressor
 
-from pellucid.attribution._tree_values import against, along_paths, interactions
+from pellucid.attribution._tree_values import ROOM, against, along_paths, interactions
 from pellucid.backends._boosted_trees import read as read_booster
 from pellucid.backends._sklearn_trees import read as read_sklearn
 from pellucid.core.ensemble import Ensemble
@@ -101,9 +104,41 @@ def shap_values(net: object, z: np.ndarray, background: np.ndarray | None = None
 
 def woodelf_values(net: object, z: np.ndarray, background: np.ndarray | None) -> Callable[[], object]:
     """woodelf's explainer."""
+    import pandas
     import woodelf
 
-    return lambda: woodelf.WoodelfExplainer(net, background).shap_values(z)
+    frame = lambda rows: pandas.DataFrame(rows, columns=[f"f{i}" for i in range(rows.shape[1])])  # noqa: E731
+
+    return lambda: woodelf.WoodelfExplainer(net, frame(background)).shap_values(frame(z))
+
+
+FRESH = """
+import time, numpy as np, sys
+from sklearn.ensemble import RandomForestRegressor
+from pellucid.attribution._tree_values import against, along_paths, interactions
+from pellucid.backends._sklearn_trees import read
+rng = np.random.default_rng(0)
+x = rng.normal(size=(4000, 8))
+trees = read(RandomForestRegressor(40, max_depth=8, random_state=0).fit(x[:800], x[:800, 0] * x[:800, 1]))[0]
+z = trees.rows(x)
+for name, run in (("paths", lambda: along_paths(trees, z[:1])), ("pairs", lambda: interactions(trees, z[:1])), ("background", lambda: against(trees, z[:1], z[:50], form="tables")),
+                  ("background, followed", lambda: against(trees, z[:1], z[:50], form="direct"))):
+    start = time.process_time()
+    run()
+    print(f"  {name}: {time.process_time() - start:.2f} s")
+start = time.perf_counter()
+along_paths(trees, z)
+print(f"  4,000 rows: {time.perf_counter() - start:.3f} s of the clock")
+"""
+"""What a new process waits for, and how long many rows take it."""
+
+
+def compiling() -> None:
+    """The first call ever, the first call of a process with what was kept, and two threads beside one."""
+    with tempfile.TemporaryDirectory() as kept:
+        for told, threads in (("first call ever", "1"), ("first call of a process, kept", "1"), ("with two threads", "2")):
+            print(f"{told}:", flush=True)
+            subprocess.run([sys.executable, "-c", FRESH], check=True, env={**os.environ, "NUMBA_CACHE_DIR": kept, "NUMBA_NUM_THREADS": threads})
 
 
 def main() -> None:
@@ -115,6 +150,8 @@ def main() -> None:
     rounds = 1 if args.quick else args.rounds
     warnings.simplefilter("ignore")
     print("one thread, process time, medians of", rounds, "rounds; not installed:", ", ".join(k for k, v in HAVE.items() if not v) or "none")
+    compiling()
+    print(f"tables of patterns hold at most {ROOM / 2**20:.0f} MB at once; a tree whose own would be larger is followed row by row")
     for title, (net, x) in models().items():
         trees = read(net)
         n = 500 if "forest" in title else 2000

@@ -2,7 +2,7 @@
 
 For a leaf with d features on its path every row is a pattern of d bits: does it meet the conditions on that feature? With the background's patterns
 counted, and weighed by one Kronecker product a quadrature node with [[0, 1 - q], [q, 1]], a row's values are read off two tables of 2^d numbers:
--C[c] for a feature whose conditions it does not meet, A[c] - A[c ^ i] - C[c ^ i] for one that it meets. The cost does not grow with the background.
+-C[c] for a feature whose conditions it does not meet, A[c] - A[c ^ i] - C[c ^ i] for one that it meets, which is A[c] - (A + C)[c without i] for both. The cost does not grow with the background.
 """
 
 import numpy as np
@@ -47,11 +47,11 @@ def _patterns(a, b, level, parent, left_child, fresh, slot, feature, threshold, 
 
 
 @jit
-def _weighed(counts, d, nodes, quads, h, big, small):  # type: ignore[no-untyped-def]
-    """The tables A and C of a leaf from how often each pattern was counted."""
+def _weighed(counts, d, nodes, quads, h, big, both):  # type: ignore[no-untyped-def]
+    """The tables A and A + C of a leaf from how often each pattern was counted."""
     n = 1 << d
     big[:n] = 0.0
-    small[:n] = 0.0
+    both[:n] = 0.0
     for x in range(nodes):
         q, weight = quads[nodes, 0, x], quads[nodes, 1, x]
         h[:n] = counts[:n]
@@ -65,13 +65,13 @@ def _weighed(counts, d, nodes, quads, h, big, small):  # type: ignore[no-untyped
             step *= 2
         for k in range(n):
             big[k] += weight / q * h[k]
-            small[k] += weight / (1.0 - q) * h[k]
+            both[k] += (weight / q + weight / (1.0 - q)) * h[k]
 
 
 @jit_parallel
 def count(chosen, start, level, parent, left_child, fresh, slot, distinct, by_width, quads, depth, feature, threshold,
-          category, missing_left, missing, words, background, where, big, small):  # type: ignore[no-untyped-def]
-    """Fills the tables A and C of the chosen trees; `where[i]` is where those of leaf i begin."""
+          category, missing_left, missing, words, background, where, big, both):  # type: ignore[no-untyped-def]
+    """Fills the tables A and A + C of the chosen trees; `where[i]` is where those of leaf i begin."""
     m = background.shape[1]
     for g in prange(len(chosen)):
         a, b = start[chosen[g]], start[chosen[g] + 1]
@@ -87,19 +87,19 @@ def count(chosen, start, level, parent, left_child, fresh, slot, distinct, by_wi
                     counts[c, leaves[c, k]] += 1.0 / m
         for c in range(len(found)):
             i = found[c]
-            _weighed(counts[c], distinct[i], by_width[distinct[i]], quads, h, big[where[i] :], small[where[i] :])
+            _weighed(counts[c], distinct[i], by_width[distinct[i]], quads, h, big[where[i] :], both[where[i] :])
 
 
 @jit_parallel
 def look_up(chosen, start, level, parent, left_child, fresh, slot, distinct, on_path, path_at, value, output, depth, feature, threshold,
-            category, missing_left, missing, words, x, where, big, small, out):  # type: ignore[no-untyped-def]
+            category, missing_left, missing, words, x, where, big, both, out):  # type: ignore[no-untyped-def]
     """Adds the values of the chosen trees for every row: one look at each leaf's tables."""
     n, outs = out.shape[0], value.shape[1]
     widest = np.max(np.diff(start))
     for g in prange((n + ROWS - 1) // ROWS):
         r0 = g * ROWS
         m = min(ROWS, n - r0)
-        ways, at, leaves, share = np.empty((widest, ROWS), np.int32), np.empty((depth, ROWS), np.int32), np.empty((widest, ROWS), np.int32), np.empty(64)
+        ways, at, leaves = np.empty((widest, ROWS), np.int32), np.empty((depth, ROWS), np.int32), np.empty((widest, ROWS), np.int32)
         for t in chosen:
             a, b = start[t], start[t + 1]
             _patterns(a, b, level, parent, left_child, fresh, slot, feature, threshold, category, missing_left, missing, words, x, r0, m, ways, at, leaves)
@@ -108,15 +108,13 @@ def look_up(chosen, start, level, parent, left_child, fresh, slot, distinct, on_
                 if feature[i] >= 0:
                     continue
                 d, o, p = distinct[i], where[i], path_at[i]
-                for k in range(m):
-                    seen = np.int64(leaves[c, k])
-                    for j in range(d):
-                        other = o + (seen ^ (np.int64(1) << j))
-                        share[j] = big[o + seen] - big[other] - small[other] if seen >> j & 1 else -small[o + seen]
-                    for e in range(outs):
-                        v, to = value[i, e], (e if outs > 1 else output[t])
+                for e in range(outs):
+                    v, to = value[i, e], (e if outs > 1 else output[t])
+                    for k in range(m):
+                        seen = np.int64(leaves[c, k])
+                        whole = big[o + seen]
                         for j in range(d):
-                            out[r0 + k, on_path[p + j], to] += v * share[j]
+                            out[r0 + k, on_path[p + j], to] += v * (whole - both[o + (seen & ~(np.int64(1) << j))])
                 c += 1
 
 

@@ -171,9 +171,9 @@ def against(trees: Ensemble, z: Floats, background: Floats, weighing: Weighing =
     x, b = np.ascontiguousarray(z.T), np.ascontiguousarray(background.T)
     tabled = by_table(trees, len(z), len(background)) if form == "auto" else np.full(len(t.output), form == "tables")
     for group, where, room in _groups(trees, np.flatnonzero(tabled)):
-        big, small = np.empty(room), np.empty(room)
-        count(group, t.start, *shape, k.by_width, k.quads, t.depth + 1, *k.splits, b, where, big, small)
-        look_up(group, t.start, *shape, k.paths[1], k.paths[0], t.value, t.output, t.depth + 1, *k.splits, x, where, big, small, out)
+        big, both = np.empty(room), np.empty(room)
+        count(group, t.start, *shape, k.by_width, k.quads, t.depth + 1, *k.splits, b, where, big, both)
+        look_up(group, t.start, *shape, k.paths[1], k.paths[0], t.value, t.output, t.depth + 1, *k.splits, x, where, big, both, out)
     chances = weighing.chances(BITS + 1)
     for i in np.flatnonzero(~tabled):
         follow(i, t.start, t.end, *shape, k.paths[1], k.paths[0], t.value, t.output, t.depth + 1, *k.splits, chances, x, b, out)
