@@ -129,7 +129,7 @@ def quick(name: str, **parameters: Any) -> Method:
     return catalogue.make("methods", name, **{k: v for k, v in QUICK.items() if k in known} | QUICK_OF.get(name, {}) | parameters)
 
 
-METHODS = {name: quick(name) for name, e in catalogue.entries("methods").items() if not e.card.needs & Needs.TREES}
+METHODS = {name: quick(name) for name, e in catalogue.entries("methods").items() if not e.card.needs & (Needs.TREES | Needs.TOKENS)}
 """All but those of trees, which are put through the same in oracles/test_trees.py."""
 
 

@@ -49,6 +49,7 @@ from .layer_cam import LayerCAM as LayerCAM
 from .leverage_shap import LeverageSHAP as LeverageSHAP
 from .lift_cam import LiftCAM as LiftCAM
 from .lime import LIME as LIME
+from .linear_text import LinearText as LinearText
 from .lrp import LRP as LRP
 from .maple import MAPLE as MAPLE
 from .masking_model import MaskingModel as MaskingModel

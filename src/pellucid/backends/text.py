@@ -39,6 +39,7 @@ def pose(model: Model, texts: Any, masker: TextMasker, baseline: Any = None) -> 
     names = masker.names(texts, reads.spans)
     model = _presence(model, reads)
     model.parts, model.axis, model.absent = names, masker.axis, reads.words
+    model.can |= Needs.TOKENS
     model.notes.append(f"a {masker.axis} that is absent is replaced by {reads.words}")
     present = torch.ones(len(texts), max(map(len, names)), dtype=torch.float64)
     return model, {"present": present, "row": torch.arange(len(texts))}, 0

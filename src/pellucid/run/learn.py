@@ -8,6 +8,7 @@ from ..core import catalogue
 from ..core.errors import UnknownName, UsageError
 from ..core.estimator import Estimator, Fitted
 from ..core.progress import Watcher, watching
+from ..core.question import ask
 
 KINDS = ("effects", "surrogates", "examples")
 """The kinds of procedure that learn from rows of data."""
@@ -19,12 +20,16 @@ def learn(
 ) -> Fitted:
     """What has a model learnt, as its answers on these rows show?
 
-    `data` is a DataFrame of any columns, an array or a tensor of rows; `method` the name of an effect, a surrogate or a way to choose examples
+    `data` is a DataFrame of any columns, an array or a tensor of rows, or a list of texts; `method` the name of an effect, a surrogate or a way to choose examples
     (`pellucid list effects`, `list surrogates`, `list examples`), or one made already. `kinds` says what a column holds where that cannot be seen:
     {"zip": "category"}. Other keywords are the method's parameters.
     """
     chosen = named(method, parameters)
-    q = ask_table(load(model) if isinstance(model, str) else wrap(model), data, target, baseline=baseline, kinds=kinds, ids=ids, seed=seed, batch_size=batch_size)
+    asked = load(model) if isinstance(model, str) else wrap(model)
+    if isinstance(data, (list, tuple)) and data and all(isinstance(t, str) for t in data):
+        q = ask(asked, list(data), target, None, None, ids, seed, batch_size)
+    else:
+        q = ask_table(asked, data, target, baseline=baseline, kinds=kinds, ids=ids, seed=seed, batch_size=batch_size)
     with watching(progress):
         return chosen(q)
 

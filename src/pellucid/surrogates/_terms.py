@@ -35,6 +35,8 @@ class LinearSummary(Fitted):
     columns: tuple[tuple[str, float], ...] = ()
     references: tuple[tuple[str, str], ...] = ()
     unit: str = ""
+    step: str = "standard deviation of the column"
+    """Of what an effect is what one adds."""
     name: str = ""
     fidelity: Fidelity | None = None
     model: Any = field(default=None, repr=False)

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from ..core.estimator import Fitted
 
-TOP = 14
+TOP = 20
 """Terms that are shown of each output; the others are in the table."""
 
 
@@ -59,7 +59,7 @@ def _reach(shown: list[Any]) -> tuple[float, float]:
 
 def note(found: Any) -> str:
     """How to read the bars."""
-    told = f"Bars: what one standard deviation of the column adds to {found.unit}"
+    told = f"Bars: what one {found.step} adds to {found.unit}"
     told += "; whiskers and ±: 95% interval." if any(_wide(t) for t in found.terms) else "."
     reference = ", ".join(f"{c}: {r}" for c, r in found.references[:6])
     return told + (f" Words are compared with the most frequent one ({reference})." if reference else "")
