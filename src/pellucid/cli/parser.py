@@ -165,14 +165,7 @@ OUT holds comparison.html (one file, works offline), comparison.png and comparis
 def _compare(sub: argparse.ArgumentParser) -> None:
     _explain(sub)
     sub.set_defaults(command=_later("compare"), out="compared")
-    hidden = {"--method", "--against", "--evidence", "--gate"}
-    for action in [a for a in sub._actions if hidden & set(a.option_strings)]:
-        for option in action.option_strings:
-            sub._option_string_actions.pop(option)
-        sub._actions.remove(action)
-        for group in sub._action_groups:
-            if action in group._group_actions:
-                group._group_actions.remove(action)
+    _without(sub, "--method", "--against", "--evidence", "--gate")
     what = sub.add_argument_group("what is compared")
     what.add_argument("--methods", metavar="A,B,C", required=True, help="names of methods with commas between them")
     what.add_argument("--metrics", metavar="A,B", default="mask-fidelity,class-dependence", help="what they are tested by (default: mask-fidelity,class-dependence)")
@@ -182,6 +175,27 @@ def _compare(sub: argparse.ArgumentParser) -> None:
 
 def _effects(sub: argparse.ArgumentParser) -> None:
     effects_options.fill(sub, _later("effects"), _number_or_name, _plan)
+
+
+def _advise(sub: argparse.ArgumentParser) -> None:
+    _explain(sub)
+    _without(sub, "--method", "--against", "--evidence", "--gate", "--out", "--set", "--budget", "--tol", "--batch-size")
+    sub.set_defaults(command=_later("advise"))
+    what = sub.add_argument_group("what is wanted")
+    what.add_argument("--question", choices=("decision", "representation", "model"), default="decision", help="why this answer, what is inside, or what matters over all inputs (default: decision)")
+    what.add_argument("--cost", choices=("fast", "moderate", "any"), default="any", help="a pass or two a row, some hundred, or any number (default: any)")
+    what.add_argument("--tune", metavar="METRIC", help="try parameters of the first method on a few rows, by this metric")
+
+
+def _without(sub: argparse.ArgumentParser, *names: str) -> None:
+    """Takes back options that belong to `explain` alone."""
+    for action in [a for a in sub._actions if set(names) & set(a.option_strings)]:
+        for option in action.option_strings:
+            sub._option_string_actions.pop(option)
+        sub._actions.remove(action)
+        for group in sub._action_groups:
+            if action in group._group_actions:
+                group._group_actions.remove(action)
 
 
 def _list(sub: argparse.ArgumentParser) -> None:
@@ -210,6 +224,7 @@ COMMANDS: tuple[tuple[str, str, Callable[[argparse.ArgumentParser], None], str |
     ("compare", "put several methods side by side on the same inputs: scores, costs, pictures, where they disagree", _compare, COMPARE),
     ("counterfactual", "say what would have had to be different for another answer",
      counterfactual_options.fill(lambda args, argv: _later("counterfactual")(args, argv), lambda t: _number_or_name(t)), counterfactual_options.COUNTERFACTUAL),
+    ("advise", "say which method fits an input and a model, why, and what it cannot show", _advise, None),
     ("list", "list the methods, the metrics, the other procedures or the models", _list, None),
     ("show", "show what a method or metric does, its parameters, and when it misleads", _show, None),
     ("doctor", "check this installation, or a package that extends it", _doctor, None),

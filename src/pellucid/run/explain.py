@@ -19,7 +19,7 @@ from ..core.provenance import describe
 from ..core.question import Question, ask
 from ..core.tree import Tree, each, leaves
 from ..modalities.text import UNITS, TextMasker
-from .advice import advise
+from .advice import picked
 
 LEVELS = ("none", "basic", "full")
 
@@ -89,7 +89,7 @@ def _method(method: str | Method, q: Question, parameters: dict[str, Any]) -> tu
         return method, ""
     if not isinstance(method, str):
         raise UsageError(f"method needs a name or a Method; got {type(method).__name__}.")
-    name, reason = (advice.method, advice.reason) if method == "auto" and (advice := advise(q, bool({"masker", "budget", "tol"} & set(parameters)))) else (method, "")
+    name, reason = (advice.method, advice.reason) if method == "auto" and (advice := picked(q, bool({"masker", "budget", "tol"} & set(parameters)))) else (method, "")
     known = catalogue.entries("methods").get(name)
     if _text_masker(parameters.get("masker")) is not None and known is not None and "masker" not in [f.name for f in known.fields]:
         parameters = {k: v for k, v in parameters.items() if k != "masker"}  # the question is about its pieces already
