@@ -99,3 +99,10 @@ def test_precision_is_what_many_more_draws_say() -> None:
 def test_bad_wishes_are_refused(settings, words) -> None:
     with pytest.raises(UsageError, match=words):
         anchors(lambda f: two(f["age"] > 50), people(100), **settings)
+
+
+def test_it_is_shown_as_sentences(tmp_path) -> None:
+    frame = people(200)
+    found = anchors(lambda f: two(f["age"] > 50), frame, rows=(0, 1))
+    assert "keeps the answer" in found._repr_html_()
+    assert found.save(tmp_path / "x.svg").stat().st_size > 1000

@@ -18,11 +18,10 @@ if TYPE_CHECKING:
 
 SHOWN_BY: dict[str, str] = {
     "Comparison": "comparison",
+    "AnchorRules": "anchor",
     "Counterfactuals": "differences",
     "BrokenDown": "broken_down",
-    "BrokenDown": "broken_down",
     "Effects": "effects",
-    "Interactions": "together",
     "Interactions": "together",
     "TreeSummary": "tree_diagram",
     "RuleList": "rules",
