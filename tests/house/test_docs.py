@@ -73,6 +73,12 @@ def test_pages_that_print(workplace: Path, capsys: pytest.CaptureFixture[str], n
     assert capsys.readouterr().out == told
 
 
+def test_effects_of_columns(workplace: Path) -> None:
+    names = run_page(read("docs/how-to/effects-of-columns.md"), workplace)
+    assert (workplace / "effects.html").is_file()
+    assert len(names["groups"].curves) == 4
+
+
 def test_reading_the_pictures(workplace: Path) -> None:
     page = read("docs/how-to/read-the-pictures.md")
     names = run_page(page, workplace)

@@ -126,5 +126,7 @@ def test_profiles_mark_the_row_itself() -> None:
     marks = [line for line in ax.lines if line.get_marker() == "o" and len(line.get_xdata()) == 1]
     assert [float(m.get_ydata()[0]) for m in marks] == [c.own[0][1] for c in found.curves if c.column.name == "age <b>"]
     page = fitted.html(found)
+    assert "80 rows" in page
+    assert "160 rows" not in page
     assert page.count('class="mark"') >= 2
     assert not re.search(r"\bnan\b", page)

@@ -48,7 +48,7 @@ class CeterisParibus(Estimator):
             curves += [Curve(c, at, v, np.full(len(at), np.nan), count, len(cells), f"row {q.ids[r]}", None, (q.ids[r],), ((float(o), float(a)),), thinned(cells))
                        for r, v, o, a in zip(rows, values, own, answer, strict=True)]  # fmt: skip
         notes += [f"{t}: moved alone, it leads where few rows are" for t in strong_ties(sheet.codes, sheet.columns, [p[0] for p in picks])]
-        return Effects(curves=tuple(curves), measure="answer", notes=tuple(notes))
+        return Effects(curves=tuple(curves), measure="profile", notes=tuple(notes))
 
 
 def places_of(given: Any, size: int) -> Places:

@@ -58,6 +58,11 @@ class Plot:
         every = [float(a) for c in self.curves for a in c.at]
         return list(dict.fromkeys(a for a in every if a == a)) + ([float("nan")] if any(a != a for a in every) else [])
 
+    def rows_at(self, level: float) -> int:
+        """Rows of the data that hold a word; profiles of single rows all count the same table."""
+        counts = [int(c.count[i]) for c in self.curves for i, a in enumerate(c.at) if _same(a, level)]
+        return max(counts) if self.curves[0].own else sum(counts)
+
     def shown(self, c: "Curve") -> Floats:
         """(rows, points) the rows' own curves that are drawn: evenly over their last values. None where groups are compared."""
         if c.single is None or not self.single or (len(self.curves) > 1 and not c.own):
@@ -159,8 +164,7 @@ class Plot:
                 for own in self.shown(c)[:, i]:
                     ax.plot([own], [y], "|", ms=7, color=MUTED, alpha=0.35, zorder=2)
                 ax.errorbar(x, y, xerr=error, fmt=MARKS[k % len(MARKS)], ms=5, color=TONES[k % len(TONES)], lw=1.3, capsize=2.5, zorder=4)
-        counts = [sum(int(c.count[i]) for c in self.curves for i, a in enumerate(c.at) if _same(a, level)) for level in levels]
-        for y, n in enumerate(counts):
+        for y, n in enumerate(map(self.rows_at, levels)):
             words(ax, 1.01, y, f"{n:,}", transform=ax.get_yaxis_transform(), color=MUTED, size=7.5)
         words(ax, 1.01, -0.75, "rows", transform=ax.get_yaxis_transform(), color=MUTED, size=7.5)
         ax.set_title(cut(self.column.name, 2 * LETTERS), size=10, loc="left", color=INK, weight="bold", parse_math=False)
@@ -224,7 +228,7 @@ class Plot:
                 told = measured(value, error / 1.96 if error else None, self.relative)
                 rows[row]["value"] = told if len(self.curves) == 1 else ""
         for line, level in zip(rows, levels, strict=True):
-            n = sum(int(c.count[i]) for c in self.curves for i, a in enumerate(c.at) if _same(a, level))
+            n = self.rows_at(level)
             line["rows"] = f"{n:,} row{'s' * (n != 1)}"
         return rendered("levels", head=self.column.name, rows=rows, zero=x(0) if self.relative else None, low=number(low), high=number(high), told=self.told())
 

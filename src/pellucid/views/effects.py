@@ -147,5 +147,6 @@ def _key(found: "Effects", centred: bool, single: bool) -> str:
     said = ["one line a row, the dot is the row itself"] if any(c.own for c in found.curves) else said if found.curves else []
     said += ["thin lines: single rows"] if kept and not any(c.own for c in found.curves) else []
     said += ["0: the mean over rows"] if found.relative and not centred else ["every row starts at 0"] if centred else []
-    rows = next((c.rows for c in found.curves), next((s.rows for s in found.surfaces), 0))
-    return " · ".join([f"{sum({c.cohort: c.rows for c in found.curves}.values()) or rows:,} rows", *said, f"seed {found.provenance.get('seed', 0)}"])
+    per = {c.cohort: c.rows for c in found.curves} | {s.cohort: s.rows for s in found.surfaces}
+    rows = max(per.values(), default=0) if any(c.own for c in found.curves) else sum(per.values())
+    return " · ".join([f"{rows:,} rows", *said, f"seed {found.provenance.get('seed', 0)}"])
