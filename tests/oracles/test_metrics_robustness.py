@@ -14,6 +14,7 @@ from pellucid import metrics as M
 from pellucid.core import catalogue
 from pellucid.core.procedure import Values
 from pellucid.metrics._shuffling import histogram_entropy, shuffled_layers, stages
+from pellucid.run.conformance import conform_metric
 
 GEN = torch.Generator().manual_seed(11)
 X = torch.rand(3, 6, generator=GEN, dtype=torch.float64) + 1
@@ -190,6 +191,13 @@ def test_parameter_randomization_tells_edges_from_gradients(order):
         assert float(M.ModelParameterRandomization(order=order, layers=2)(looks).values.min()) == pytest.approx(1)
 
 
+def test_maps_at_a_layer_are_tested_too():
+    e = pel.explain(deep(), PICTURES, target=1, method="input-x-gradient", at="2", evidence="none")
+    assert bool(M.ModelParameterRandomization(layers=2)(e).values.abs().le(1).all())
+    with pytest.raises(pel.NotApplicable, match="moves the input"):
+        M.MaxSensitivity()(e)
+
+
 def test_smoothing_and_entropy():
     e = pel.explain(deep(), PICTURES, target=1, method="saliency", absolute=False, evidence="none")
     assert bool(M.SmoothMprt(samples=3, layers=2)(e).values.abs().le(1).all())
@@ -234,3 +242,9 @@ def test_complexity_in_closed_form():
     assert float(found[1]) == pytest.approx(0)
     assert bool(found[2].isnan())
     assert M.EffectiveComplexity()(e).values.tolist() == [6, 1, 0]
+
+
+@pytest.mark.slow
+def test_every_metric_scores_the_same_twice_and_leaves_no_trace():
+    for name in catalogue.entries("metrics"):
+        assert [f.fault for f in conform_metric(catalogue.make("metrics", name))] == [""], name

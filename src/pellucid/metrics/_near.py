@@ -28,12 +28,12 @@ class Copies:
     """(k, B, D) of a layer there, or of the outputs ("")."""
 
 
-def runnable(e: Explanation, who: str) -> Subject:
-    """The explanation with a method that can be run again, at the input."""
+def runnable(e: Explanation, who: str, moves: bool = True) -> Subject:
+    """The explanation with a method that can be run again; at the input, where the metric moves that."""
     s = live(e)
     if s.method is None:
         raise NotApplicable(f"{who} runs the method again; {e.method or 'a map made elsewhere'} is not in the catalogue, so that it cannot be. Explain with pel.explain.")
-    if s.q.places:
+    if moves and s.q.places:
         raise NotApplicable(f"{who} moves the input and compares maps at the input; this explanation lies at {s.q.at}. Explain at the input.")
     return s
 

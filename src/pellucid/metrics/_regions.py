@@ -24,7 +24,7 @@ class Region:
 def region(e: Explanation, mask: Any, who: str) -> Region:
     """A picture's map at the mask's own size, channels summed; elsewhere the map as it is. One mask serves all rows, or each row has its own."""
     if mask is None:
-        raise UsageError(f"{who} needs a mask of what is known to matter (mask=..., one a row or one for all); got none. Without one, look at grid-pointing-game.")
+        raise NotApplicable(f"{who} needs a mask of what is known to matter (mask=..., one a row or one for all); got none. Without one, look at grid-pointing-game.")
     inside = torch.as_tensor(mask).detach().cpu()
     parts = leaves(e.values)
     if len(parts) != 1:

@@ -9,6 +9,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from ..backends.torch_module import TorchModel
 from ..backends.wrap import wrap
 from ..core.errors import NotApplicable
+from ..core.explanation import Explanation
 from ..core.model import call_args
 from ..core.question import Question
 from ..core.tree import Tree
@@ -80,9 +81,9 @@ def asked_of(q: Question, model: TorchModel, module: nn.Module) -> Question:
     return q.with_target(q.resolved_target()).with_model(other)
 
 
-def questions(e: object, who: str, order: str, most: int) -> tuple[Subject, Iterator[tuple[tuple[str, ...], Question]]]:
+def questions(e: Explanation, who: str, order: str, most: int, moves: bool = False) -> tuple[Subject, Iterator[tuple[tuple[str, ...], Question]]]:
     """The explanation to be tested, and its question asked of each shuffled copy."""
-    s = runnable(e, who)  # type: ignore[arg-type]
+    s = runnable(e, who, moves)
     model = network(s.q, who)
     every = stages(model.module, order, most)
     return s, ((names, asked_of(s.q, model, shuffled_layers(model.module, names, s.q.x, s.q.seed + k))) for k, names in enumerate(every))

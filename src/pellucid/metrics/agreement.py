@@ -9,7 +9,7 @@ from torch import Tensor
 from ..core import catalogue
 from ..core.agreement import agreement
 from ..core.card import Card, param
-from ..core.errors import UsageError
+from ..core.errors import NotApplicable, UsageError
 from ..core.explanation import Explanation
 from ..core.procedure import Method, Metric, Scores
 from ..core.tree import leaves
@@ -45,7 +45,7 @@ class Agreement(Metric):
 
     def _other(self, e: Explanation) -> Any:
         if self.other is None:
-            raise UsageError('agreement needs another explanation to compare with (other=...: an explanation, its values, or a method\'s name such as "saliency"); got none.')
+            raise NotApplicable('agreement needs another explanation to compare with (other=...: an explanation, its values, or a method\'s name such as "saliency"); got none.')
         if isinstance(self.other, Explanation):
             return self.other.values
         if isinstance(self.other, (str, Method)):

@@ -7,7 +7,7 @@ import torch
 
 from ..backends.wrap import wrap
 from ..core.card import Card, param
-from ..core.errors import UsageError
+from ..core.errors import NotApplicable, UsageError
 from ..core.explanation import Explanation
 from ..core.model import Model
 from ..core.procedure import Metric, Scores
@@ -33,7 +33,7 @@ class ImplementationInvariance(Metric):
     def score(self, e: Explanation) -> Scores:
         """The relative change, a row."""
         if self.twin is None:
-            raise UsageError("implementation-invariance needs another model that computes the same (twin=...), such as one with BatchNorm folded; got none.")
+            raise NotApplicable("implementation-invariance needs another model that computes the same (twin=...), such as one with BatchNorm folded; got none.")
         s = runnable(e, "implementation-invariance")
         other = self.twin if isinstance(self.twin, Model) else wrap(self.twin)
         asked = s.q.with_target(s.q.resolved_target()).with_model(other)

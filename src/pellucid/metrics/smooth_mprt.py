@@ -36,7 +36,7 @@ class SmoothMprt(Metric):
 
     def score(self, e: Explanation) -> Scores:
         """The mean rank correlation over stages, a row."""
-        s, asked = questions(e, "smooth-mprt", self.order, self.layers)
+        s, asked = questions(e, "smooth-mprt", self.order, self.layers, moves=True)
         own = self._smooth(s.method, s.q)  # type: ignore[arg-type]
         alike = [agreement(own, self._smooth(s.method, q)).double().cpu() for _, q in asked]  # type: ignore[arg-type]
         return told(torch.stack(alike).mean(0), "Rank correlation of smoothed maps with those of shuffled networks", "lower")
