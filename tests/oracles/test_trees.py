@@ -276,6 +276,20 @@ def test_a_split_between_what_is_missing_and_what_is_not():
     np.testing.assert_allclose(TreeSHAP()(ask(wrap(net), x[:9], 1)).total, net.predict_proba(x[:9])[:, 1], atol=1e-9)
 
 
+def test_rows_are_shared_out_among_threads(monkeypatch):
+    """Every row once, and the numbers of one thread."""
+    import numba
+
+    trees = read_sklearn(forests.RandomForestRegressor(**FEW, max_depth=6).fit(ROWS, Y))[0]
+    z = trees.rows(np.tile(ROWS, (3, 1)))
+    asks = (lambda: along_paths(trees, z), lambda: interactions(trees, z[:70]), lambda: against(trees, z, z[:40], form="tables"), lambda: against(trees, z, z[:40], form="direct"))
+    monkeypatch.setattr(numba.config, "NUMBA_NUM_THREADS", 1)
+    alone = [ask_() for ask_ in asks]
+    monkeypatch.setattr(numba.config, "NUMBA_NUM_THREADS", 3)
+    for ask_, want in zip(asks, alone, strict=True):
+        assert np.array_equal(ask_(), want)
+
+
 def test_without_numba_the_same_is_told_more_slowly(monkeypatch):
     model = wrap(forests.RandomForestRegressor(**FEW).fit(ROWS, Y))
     fast = TreeSHAP()(ask(model, ROWS[:3]))

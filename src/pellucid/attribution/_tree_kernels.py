@@ -6,9 +6,8 @@ The product is a polynomial of degree d - 1, so that ceil(d / 2) Gauss-Legendre 
 """
 
 import numpy as np
-from numba import prange
 
-from ._tree_lanes import LANES, carry, dot, goes_left, hand_out, jit, jit_parallel, line, meet, weigh
+from ._tree_lanes import LANES, carry, dot, goes_left, hand_out, jit, jit_free, line, meet, weigh
 
 CHUNK = 8
 """Blocks of LANES rows that one thread takes along: a tree's tables stay near while it does."""
@@ -110,7 +109,7 @@ def _walk(w, a, b, room, phi, players, level, parent, left_child, level_above, p
             j, lj = np.int64(parent[j]), lj - 1
 
 
-@jit_parallel
+@jit_free
 def path_values(start, level, parent, left_child, level_above, parted, edge, share, value, output, nodes, table, tab, quads, depth, feature, threshold, category, missing_left, missing, words, x, out):  # type: ignore[no-untyped-def]
     """Adds the Shapley values of all trees to `out`, (rows, players, outputs)."""
     n, players, outputs = out.shape
@@ -118,7 +117,7 @@ def path_values(start, level, parent, left_child, level_above, parted, edge, sha
     outs, most = value.shape[1], quads.shape[2] * LANES
     widest = np.max(np.diff(start))
     room = np.cumsum(np.array([0, depth * most, depth * outs * most, depth * outs * most, depth * LANES, widest * LANES, CHUNK * features * LANES, CHUNK * outputs * players * LANES]))
-    for chunk in prange((n + CHUNK * LANES - 1) // (CHUNK * LANES)):
+    for chunk in range((n + CHUNK * LANES - 1) // (CHUNK * LANES)):
         w, r0 = np.zeros(room[7]), chunk * CHUNK * LANES
         m = min(n - r0, CHUNK * LANES)
         blocks = (m + LANES - 1) // LANES
@@ -163,7 +162,7 @@ def _pairs(w, i, d, room, phi, players, edge_at, places, count, value, output, n
                 carry(w, (phi + ((k * players + min(f1, f2)) * players + max(f1, f2)) * LANES, whole), (1.0, value[i, c]))
 
 
-@jit_parallel
+@jit_free
 def path_interactions(start, level, parent, left_child, level_above, edge, share, value, output, nodes, table, tab, quads, depth, places, place_at, distinct, feature, threshold,
                       category, missing_left, missing, words, x, out):  # type: ignore[no-untyped-def]
     """Adds the interactions of all trees to `out`, (rows, players, players, outputs): half of a pair's effect on either side, what is left on the diagonal."""
@@ -171,7 +170,7 @@ def path_interactions(start, level, parent, left_child, level_above, edge, share
     features = x.shape[1]
     most, widest = quads.shape[2] * LANES, np.max(np.diff(start))
     room = np.cumsum(np.array([0, depth * most, depth * most, depth * LANES, widest * LANES, features * LANES, most, LANES, outputs * players * players * LANES]))
-    for g in prange((n + LANES - 1) // LANES):
+    for g in range((n + LANES - 1) // LANES):
         w, r0, edge_at = np.zeros(room[8]), g * LANES, np.empty(depth, np.int64)
         state, ways, rows, phi = room[2], room[3], room[4], room[7]
         rooms = np.array([0, room[1], state, ways, rows, room[5], room[6]])

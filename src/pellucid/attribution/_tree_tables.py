@@ -6,10 +6,9 @@ counted, and weighed by one Kronecker product a quadrature node with [[0, 1 - q]
 """
 
 import numpy as np
-from numba import prange
 
 from ._tree_kernels import goes
-from ._tree_lanes import jit, jit_parallel
+from ._tree_lanes import jit, jit_free
 
 ROWS = 64
 """Rows whose patterns are found together."""
@@ -68,12 +67,12 @@ def _weighed(counts, d, nodes, quads, h, big, both):  # type: ignore[no-untyped-
             both[k] += (weight / q + weight / (1.0 - q)) * h[k]
 
 
-@jit_parallel
+@jit_free
 def count(chosen, start, level, parent, left_child, fresh, slot, distinct, by_width, quads, depth, feature, threshold,
           category, missing_left, missing, words, background, where, big, both):  # type: ignore[no-untyped-def]
     """Fills the tables A and A + C of the chosen trees; `where[i]` is where those of leaf i begin."""
     m = background.shape[1]
-    for g in prange(len(chosen)):
+    for g in range(len(chosen)):
         a, b = start[chosen[g]], start[chosen[g] + 1]
         found = np.flatnonzero(feature[a:b] < 0) + a
         ways, at, leaves = np.empty((b - a, ROWS), np.int32), np.empty((depth, ROWS), np.int32), np.empty((len(found), ROWS), np.int32)
@@ -90,13 +89,13 @@ def count(chosen, start, level, parent, left_child, fresh, slot, distinct, by_wi
             _weighed(counts[c], distinct[i], by_width[distinct[i]], quads, h, big[where[i] :], both[where[i] :])
 
 
-@jit_parallel
+@jit_free
 def look_up(chosen, start, level, parent, left_child, fresh, slot, distinct, on_path, path_at, value, output, depth, feature, threshold,
             category, missing_left, missing, words, x, where, big, both, out):  # type: ignore[no-untyped-def]
     """Adds the values of the chosen trees for every row: one look at each leaf's tables."""
     n, outs = out.shape[0], value.shape[1]
     widest = np.max(np.diff(start))
-    for g in prange((n + ROWS - 1) // ROWS):
+    for g in range((n + ROWS - 1) // ROWS):
         r0 = g * ROWS
         m = min(ROWS, n - r0)
         ways, at, leaves = np.empty((widest, ROWS), np.int32), np.empty((depth, ROWS), np.int32), np.empty((widest, ROWS), np.int32)
@@ -133,48 +132,49 @@ def _shares(mine, theirs, d, chances, share):  # type: ignore[no-untyped-def]
         share[j] += up * (own >> j & 1) - down * (other >> j & 1)
 
 
-@jit_parallel
-def follow(t, start, end, level, parent, left_child, fresh, slot, distinct, on_path, path_at, value, output, depth, feature, threshold,
+@jit_free
+def follow(chosen, start, end, level, parent, left_child, fresh, slot, distinct, on_path, path_at, value, output, depth, feature, threshold,
            category, missing_left, missing, words, chances, x, background, out):  # type: ignore[no-untyped-def]
-    """Adds one tree's values by walking it with each row and the background rows for which a mixture of both can still come along."""
-    a, b, m, outs = start[t], start[t + 1], background.shape[1], value.shape[1]
-    ways = np.empty((b - a, m), np.int8)
-    for i in prange(a, b):
-        if feature[i] >= 0:
+    """Adds the chosen trees' values by walking each with each row and the background rows for which a mixture of both can still come along."""
+    for t in chosen:
+        a, b, m, outs = start[t], start[t + 1], background.shape[1], value.shape[1]
+        ways = np.empty((b - a, m), np.int8)
+        for i in range(a, b):
+            if feature[i] >= 0:
+                for k in range(m):
+                    ways[i - a, k] = 1 if goes(background[feature[i], k], i, threshold, category, missing_left, missing, words) else 0
+        for r in range(out.shape[0]):
+            alive, theirs = np.empty((depth, m), np.int32), np.empty((depth, m), np.int64)
+            count, mine, share = np.zeros(depth, np.int64), np.zeros(depth, np.int64), np.empty(64)
             for k in range(m):
-                ways[i - a, k] = 1 if goes(background[feature[i], k], i, threshold, category, missing_left, missing, words) else 0
-    for r in prange(out.shape[0]):
-        alive, theirs = np.empty((depth, m), np.int32), np.empty((depth, m), np.int64)
-        count, mine, share = np.zeros(depth, np.int64), np.zeros(depth, np.int64), np.empty(64)
-        for k in range(m):
-            alive[0, k], theirs[0, k] = k, 0
-        count[0] = m
-        i = a + 1
-        while i < b:
-            d, p, left = level[i], parent[i], left_child[i]
-            bit = np.int64(1) << np.int64(slot[i])
-            new = bit if fresh[i] else np.int64(0)
-            seen = mine[d - 1] | new
-            if goes(x[feature[p], r], p, threshold, category, missing_left, missing, words) != (left != 0):
-                seen &= ~bit
-            mine[d], c = seen, 0
-            for k in range(count[d - 1]):
-                row = alive[d - 1, k]
-                there = theirs[d - 1, k] | new
-                if ways[p - a, row] != left:
-                    there &= ~bit
-                alive[d, c], theirs[d, c] = row, there
-                c += 1 if (seen | there) & bit != 0 else 0
-            count[d] = c
-            if c == 0:
-                i = end[i]
-                continue
-            if feature[i] < 0:
-                share[: distinct[i]] = 0.0
-                for k in range(c):
-                    _shares(seen, theirs[d, k], distinct[i], chances, share)
-                for e in range(outs):
-                    to = e if outs > 1 else output[t]
-                    for j in range(distinct[i]):
-                        out[r, on_path[path_at[i] + j], to] += value[i, e] / m * share[j]
-            i += 1
+                alive[0, k], theirs[0, k] = k, 0
+            count[0] = m
+            i = a + 1
+            while i < b:
+                d, p, left = level[i], parent[i], left_child[i]
+                bit = np.int64(1) << np.int64(slot[i])
+                new = bit if fresh[i] else np.int64(0)
+                seen = mine[d - 1] | new
+                if goes(x[feature[p], r], p, threshold, category, missing_left, missing, words) != (left != 0):
+                    seen &= ~bit
+                mine[d], c = seen, 0
+                for k in range(count[d - 1]):
+                    row = alive[d - 1, k]
+                    there = theirs[d - 1, k] | new
+                    if ways[p - a, row] != left:
+                        there &= ~bit
+                    alive[d, c], theirs[d, c] = row, there
+                    c += 1 if (seen | there) & bit != 0 else 0
+                count[d] = c
+                if c == 0:
+                    i = end[i]
+                    continue
+                if feature[i] < 0:
+                    share[: distinct[i]] = 0.0
+                    for k in range(c):
+                        _shares(seen, theirs[d, k], distinct[i], chances, share)
+                    for e in range(outs):
+                        to = e if outs > 1 else output[t]
+                        for j in range(distinct[i]):
+                            out[r, on_path[path_at[i] + j], to] += value[i, e] / m * share[j]
+                i += 1

@@ -1,7 +1,10 @@
 """Exact values of tree ensembles: along the trees' own paths or against a background, and interactions. Compiled where numba is there, else numpy."""
 
 import functools
+import importlib
 import importlib.util
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
@@ -124,6 +127,17 @@ def answers(trees: Ensemble, z: Floats) -> Floats:
     return out
 
 
+def shared_out(work: Callable[[slice], None], n: int, least: int) -> None:
+    """Does `work` on slices of n things, several at a time where there are threads for it; none is smaller than `least`."""
+    threads = min(int(importlib.import_module("numba").config.NUMBA_NUM_THREADS), n // least)
+    if threads < 2:
+        return work(slice(0, n))
+    step = least * -(-n // (least * threads * 4))
+    with ThreadPoolExecutor(threads) as pool:
+        list(pool.map(work, (slice(i, min(i + step, n)) for i in range(0, n, step))))
+    return None
+
+
 def closed(values: Floats) -> Floats:
     """With the last output, which loses what the others gain."""
     return np.concatenate([values, -values.sum(-1, keepdims=True)], -1)
@@ -139,7 +153,8 @@ def along_paths(trees: Ensemble, z: Floats, weighing: Weighing = SHAPLEY) -> Flo
     from ._tree_kernels import path_values
 
     t, k = trees, tables(trees, weighing)
-    path_values(t.start, t.level, t.parent, t.left_child, k.above, t.parted, t.edge, t.share, t.value, t.output, k.nodes, k.at, k.tab, k.quads, t.depth + 2, *k.splits, z, out)
+    shared_out(lambda s: path_values(t.start, t.level, t.parent, t.left_child, k.above, t.parted, t.edge, t.share, t.value, t.output, k.nodes, k.at, k.tab, k.quads, t.depth + 2,
+                                     *k.splits, z[s], out[s]), len(z), 128)
     return out
 
 
@@ -151,8 +166,9 @@ def interactions(trees: Ensemble, z: Floats) -> Floats:
         return closed(interactions(fewer, z))
     out = np.zeros((len(z), trees.players, trees.players, trees.outputs))
     t, k = trees, tables(trees, SHAPLEY)
-    path_interactions(t.start, t.level, t.parent, t.left_child, k.above, t.edge, t.share, t.value, t.output, k.nodes, k.at, k.tab, k.quads, t.depth + 2,
-                      k.paths[2], k.paths[0], t.distinct, *k.splits, z, out)
+    begin, _, levels = k.paths
+    shared_out(lambda s: path_interactions(t.start, t.level, t.parent, t.left_child, k.above, t.edge, t.share, t.value, t.output, k.nodes, k.at, k.tab, k.quads, t.depth + 2,
+                                           levels, begin, t.distinct, *k.splits, z[s], out[s]), len(z), 16)
     return out
 
 
@@ -168,15 +184,16 @@ def against(trees: Ensemble, z: Floats, background: Floats, weighing: Weighing =
     out = np.zeros((len(z), t.players, t.outputs))
     fresh = (t.above < 0) & (t.parent >= 0)
     shape = (t.level, t.parent, t.left_child, fresh, t.slot, t.distinct)
-    x, b = np.ascontiguousarray(z.T), np.ascontiguousarray(background.T)
+    b, (begin, on_path, _) = np.ascontiguousarray(background.T), k.paths
+    columns = lambda s: np.ascontiguousarray(z[s].T)  # noqa: E731
     tabled = by_table(trees, len(z), len(background)) if form == "auto" else np.full(len(t.output), form == "tables")
     for group, where, room in _groups(trees, np.flatnonzero(tabled)):
         big, both = np.empty(room), np.empty(room)
-        count(group, t.start, *shape, k.by_width, k.quads, t.depth + 1, *k.splits, b, where, big, both)
-        look_up(group, t.start, *shape, k.paths[1], k.paths[0], t.value, t.output, t.depth + 1, *k.splits, x, where, big, both, out)
-    chances = weighing.chances(BITS + 1)
-    for i in np.flatnonzero(~tabled):
-        follow(i, t.start, t.end, *shape, k.paths[1], k.paths[0], t.value, t.output, t.depth + 1, *k.splits, chances, x, b, out)
+        shared_out(lambda s: count(group[s], t.start, *shape, k.by_width, k.quads, t.depth + 1, *k.splits, b, where, big, both), len(group), 1)  # noqa: B023
+        shared_out(lambda s: look_up(group, t.start, *shape, on_path, begin, t.value, t.output, t.depth + 1, *k.splits, columns(s), where, big, both, out[s]), len(z), 64)  # noqa: B023
+    chances, rest = weighing.chances(BITS + 1), np.flatnonzero(~tabled)
+    if rest.size:
+        shared_out(lambda s: follow(rest, t.start, t.end, *shape, on_path, begin, t.value, t.output, t.depth + 1, *k.splits, chances, columns(s), b, out[s]), len(z), 16)
     return out
 
 
