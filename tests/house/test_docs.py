@@ -109,3 +109,9 @@ def test_a_package_of_yours_joins_the_catalogue(workplace: Path) -> None:
 def test_code_on_the_page_runs(page: str, workplace: Path) -> None:
     run_page(read(page), workplace)
     assert list(workplace.glob("coffee.*"))
+
+
+@pytest.mark.parametrize(("name", "file"), [("counterfactuals", "refused.html"), ("anchors", "anchors.html")])
+def test_pages_about_single_rows(workplace: Path, name: str, file: str) -> None:
+    run_page(read(f"docs/how-to/{name}.md"), workplace)
+    assert (workplace / file).is_file()

@@ -31,17 +31,19 @@ class Predicate:
 
     column: int
     kind: str
-    """Either "above", "up to", "is" or "missing"."""
+    """Either "above", "up to", "is", "missing" or "known"."""
     value: float = 0.0
 
     def holds(self, cells: Floats) -> Mask:
         """(n,) where a column's cells agree."""
+        if self.kind in ("missing", "known"):
+            return np.asarray(np.isnan(cells) == (self.kind == "missing"))
         with np.errstate(invalid="ignore"):
-            return np.asarray(np.isnan(cells) if self.kind == "missing" else cells > self.value if self.kind == "above" else cells <= self.value if self.kind == "up to" else cells == self.value)
+            return np.asarray(cells > self.value if self.kind == "above" else cells <= self.value if self.kind == "up to" else cells == self.value)
 
     def words(self, c: Column) -> str:
         """As people read it."""
-        return f"{c.name} is missing" if self.kind == "missing" else f"{c.name} {'is' if self.kind == 'is' else '>' if self.kind == 'above' else '≤'} {c.word(self.value)}"
+        return f"{c.name} is {self.kind}" if self.kind in ("missing", "known") else f"{c.name} {'is' if self.kind == 'is' else '>' if self.kind == 'above' else '≤'} {c.word(self.value)}"
 
 
 @dataclass(frozen=True)
@@ -88,7 +90,7 @@ class Anchors(Estimator):
     """Which few facts about a row are enough for its answer, whatever else changes?
 
     How: a rule grows by the predicate that keeps most of the answer, several rules side by side. What a rule leaves open is drawn from rows of the data; columns that break it
-        take cells from rows that keep it. Predicates are words, "is missing", and numbers above or up to a cut (quantiles, and those of a small tree on the answers).
+        take cells from rows that keep it. Predicates are words, "is missing" and "is known", and numbers above or up to a cut (quantiles, and those of a small tree on the answers).
         A rule is accepted where, on draws that no choice was made on, the exact binomial (Clopper-Pearson) bound of its precision reaches `threshold`; of those of the same length the widest.
     Units: precision is a share of draws, coverage a share of rows of the data.
     Misleads when: columns depend on each other (draws mix rows, and hold combinations that never occur); coverage is small: the rule then tells little but the row itself.
@@ -230,7 +232,10 @@ def predicates(columns: Sequence[Column], data: Floats, own: Floats, same: Mask)
     for j, c in enumerate(columns):
         if np.isnan(own[j]):
             out.append(Predicate(j, "missing"))
-        elif not c.ordered:
+            continue
+        if np.isnan(data[:, j]).any():
+            out.append(Predicate(j, "known"))
+        if not c.ordered:
             out.append(Predicate(j, "is", float(own[j])))
         else:
             real = data[~np.isnan(data[:, j]), j]
