@@ -7,7 +7,7 @@
 Good maps: methods that answer for the model. Bad maps, each known to be wrong: the good map shuffled, negated or constant, another input's map, the map of a network
 with permuted weights, a far class's map, edges, the centre, or what only depends on the input (size of cells, position and length of words, noise),
 and methods blind to the class. A bad map that happens to be a near-twin of the good one (rank correlation above .8) is left out: it is not wrong.
-Some methods and inputs took no part when the thresholds were chosen; their rates are printed apart.
+Some methods and inputs are set apart, and their rates printed beside those of all.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ class Case:
 
 @dataclass(frozen=True)
 class Domain:
-    """Rows of a model with methods that should explain it; `blind` methods are planted bad. `held` rows and methods chose no threshold."""
+    """Rows of a model with methods that should explain it; `blind` methods are planted bad. `held` rows and methods are set apart."""
 
     name: str
     model: Any
@@ -377,7 +377,7 @@ def told(every: list[Case], cuts: Cuts, names: bool) -> None:
         for good in (True, False):
             word = "good" if good else "bad"
             print(line(f"  {word}", [c for c in own if c.good is good], cuts))
-            print(line(f"    {word}, held-out rows or methods", [c for c in own if c.good is good and c.held], cuts))
+            print(line(f"    {word}, rows and methods set apart", [c for c in own if c.good is good and c.held], cuts))
             for name in dict.fromkeys(c.name for c in own if c.good is good) if names else ():
                 print(line(f"      {name}", [c for c in own if c.name == name], cuts))
         rows = over_rows(own, cuts)
@@ -387,7 +387,7 @@ def told(every: list[Case], cuts: Cuts, names: bool) -> None:
         print(f"\nall domains\n{head}")
         for good, word in ((True, "good"), (False, "bad")):
             print(line(f"  {word}", [c for c in every if c.good is good], cuts))
-            print(line(f"    {word}, held-out rows or methods", [c for c in every if c.good is good and c.held], cuts))
+            print(line(f"    {word}, rows and methods set apart", [c for c in every if c.good is good and c.held], cuts))
         rows = over_rows(every, cuts)
         for good, word in ((True, "good"), (False, "bad")):
             print(f"  {word + ', over four rows':<44} {len(rows[good]):>4}   " + "   ".join(wilson(rows[good].count(v), len(rows[good])) for v in VERDICTS))

@@ -1,7 +1,7 @@
 """Which method fits a question, why, and what it cannot show: the walk behind `pel.advise` and `method="auto"`."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -166,7 +166,8 @@ def advise(
 def _walk(q: Question, question: str, cost: str, count: int) -> tuple[Step, ...]:
     can = q.model.can
     design = "It is a sum over trees: its Shapley values can be had exactly." if Needs.TREES in can else "No: it has to be explained from outside, and each explanation has to be tested."
-    kind = "its trees can be read" if Needs.TREES in can else "its layers and gradients can be used" if Needs.MODULES in can else "its gradients can be used" if Needs.GRADIENT in can else "it only answers: any method has to ask"
+    reads = [(Needs.TREES, "its trees can be read"), (Needs.MODULES, "its layers and gradients can be used"), (Needs.GRADIENT, "its gradients can be used")]
+    kind = next((words for need, words in reads if need in can), "it only answers: any method has to ask")
     why = {"decision": "Explain a decision.", "representation": "Explore representations.", "model": "Explain the model over many inputs."}[question]
     return (Step("Explain a decision or explore representations?", why), Step("Interpretable by design?", design), Step("Any model, or this architecture?", f"{q.model.name}: {kind}."),
             Step("What may it cost?", f"{cost.capitalize()}: {count} method{'s' * (count != 1)} fit."))  # fmt: skip
@@ -206,7 +207,7 @@ def tuned(model: Any, inputs: Any, name: str, metric: str, samples: int, asked: 
     return _best(labelled, scores, {c.name: c.cost.forward_rows + c.cost.backward_rows for c in found.lines}, metric, -1 if better(metric) == "lower" else 1, len(found.ids))
 
 
-def _best(labelled: dict[str, dict[str, Any]], scores: dict[str, Sequence[float]], rows: dict[str, int], metric: str, sign: int, n: int) -> Tuned:
+def _best(labelled: Mapping[str, dict[str, Any]], scores: Mapping[str, Sequence[float]], rows: dict[str, int], metric: str, sign: int, n: int) -> Tuned:
     known = {k: sign * sum(v) / len(v) for k, v in scores.items() if v}
     if not known:
         raise UsageError(f"tune could not score any setting by {metric}. Take another metric.")
