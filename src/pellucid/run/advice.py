@@ -116,7 +116,8 @@ def _decision(q: Question, game: bool) -> list[tuple[str, str, int]]:
         out += [("grad-cam", "one backward pass shows the region; coarse, and rarely contradicted", 2)]
     if _has(q, ATTENTION.pattern):
         out += [("attn-lrp", "follows the answer back through attention in one pass", 2)]
-    return [*out, ("input-x-gradient", "one backward pass; exact where the model is linear", 2), *([("rise", "asks answers only, and so tests what gradients cannot see", 4000)] if picture else []), *games]
+    asks = [("rise", "asks answers only, and so tests what gradients cannot see", 4000)]
+    return [*out, ("input-x-gradient", "one backward pass; exact where the model is linear", 2), *(asks if picture else []), *games]
 
 
 def _inside(q: Question) -> list[tuple[str, str, int]]:
