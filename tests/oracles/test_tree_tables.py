@@ -123,7 +123,7 @@ def test_raw_columns_equal_enumeration_of_raw_columns(name):
     np.testing.assert_allclose(got.values, phi[..., of], atol=near)
     np.testing.assert_allclose(got.total, scores(net, how, own)[:, of], atol=near)
     paths = TreeSHAP(interactions=True)(ask(wrap(net), own, target))
-    model, x, baseline = wrap(net).posed(own, 0)
+    model, x, _ = wrap(net).posed(own, 0)
     found = model.trees(x)
     trees, player = found.grouped(False, list(table.columns), "it")
     assert player.tolist() == list(range(table.shape[1]))

@@ -35,7 +35,8 @@ def posed(model: "FunctionModel", frame: Any, baseline: Any) -> "tuple[FunctionM
     mix = Mixed(model.function, _pooled(own, other), len(own), len(other))
     twin = model.twin(mix, takes="tensor", columns=[str(c) for c in wanted], parts=_cells(own))
     behind = f"; the evidence hides cells behind those of {'explained' if background is frame else 'background'} row {mix.middle}" if len(other) > 1 else ""
-    twin.notes += [f"a table's row is mixed of its own cells and those of {'another' if background is frame else 'a background'} row, and no cell is invented{behind}", *_extra(frame, wanted)]
+    whose = "another" if background is frame else "a background"
+    twin.notes += [f"a table's row is mixed of its own cells and those of {whose} row, and no cell is invented{behind}", *_extra(frame, wanted)]
     twin.absent = "the background row's cells" if len(other) == 1 else "the cells of a background row"
     x = {"present": torch.ones(len(own), len(wanted), dtype=torch.float64), "row": torch.arange(len(own))}
     absent = -torch.arange(len(other), dtype=torch.float64)[:, None].expand(-1, len(wanted))
@@ -47,7 +48,7 @@ def posed(model: "FunctionModel", frame: Any, baseline: Any) -> "tuple[FunctionM
 
 
 class Explained(Samples):
-    """Where a model of trees was given no background: the explained rows themselves stand in for what is absent, wherever anything but the trees' own paths is asked."""
+    """Where a model of trees was given no background: the explained rows stand in for what is absent, wherever anything but the trees' own paths is asked."""
 
     given = False
 
@@ -76,7 +77,10 @@ def as_frame(table: Any) -> Any:
 def _extra(frame: Any, wanted: Sequence[Any]) -> list[str]:
     """What the model does not take."""
     extra = [str(c) for c in frame.columns if c not in wanted]
-    return [f"{len(extra)} column{'s' * (len(extra) > 1)} that the model does not take {'were' if len(extra) > 1 else 'was'} left out: {', '.join(extra[:6])}{', ...' if len(extra) > 6 else ''}"] if extra else []
+    if not extra:
+        return []
+    were = "s that the model does not take were" if len(extra) > 1 else " that the model does not take was"
+    return [f"{len(extra)} column{were} left out: {', '.join(extra[:6])}{', ...' if len(extra) > 6 else ''}"]
 
 
 def numbers(model: "FunctionModel", frame: Any, baseline: Any) -> "tuple[FunctionModel, Any, Any] | None":

@@ -103,7 +103,7 @@ def _pickled(path: Path, trust: bool) -> tuple[Any, str]:
     if not trust:
         raise UsageError(f"{path.name} can run any code when it is read. Say --trust (trust=True) if you made it yourself, or save it as skops, .ubj (XGBoost) or .txt (LightGBM).")
     try:
-        net = _library("joblib", path).load(path) if path.suffix.lower() == ".joblib" else pickle.loads(path.read_bytes())
+        net = _library("joblib", path).load(path) if path.suffix.lower() == ".joblib" else pickle.loads(path.read_bytes())  # noqa: S301  trusted by name
     except (pickle.UnpicklingError, EOFError, AttributeError, ImportError, IndexError, ValueError, TypeError, KeyError) as e:
         raise UsageError(f"{path.name} cannot be read: {_last(e)}") from None
     return net, f"{path.name} was allowed to run code when it was read (trust)"

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..core.ensemble import Ensemble, Floats, TreeSum
+from ..core.ensemble import Floats, TreeSum
 from ..core.errors import ModelError, PellucidError, UsageError
 from ..core.tree import Tree
 from . import _boosted_trees, _sklearn_trees
