@@ -71,7 +71,8 @@ def as_frame(table: Any) -> Any:
     try:
         return table.to_pandas()
     except ImportError as e:
-        raise UsageError(f"A {type(table).__module__.partition('.')[0]} table becomes a DataFrame by its own to_pandas(), which needs the package {e.name!r}. Install it: pip install {e.name}.") from None
+        whose = type(table).__module__.partition(".")[0]
+        raise UsageError(f"A {whose} table becomes a DataFrame by its own to_pandas(), which needs the package {e.name!r}. Install it: pip install {e.name}.") from None
 
 
 def _extra(frame: Any, wanted: Sequence[Any]) -> list[str]:
