@@ -98,7 +98,7 @@ def lines(s: Setting) -> list[Line]:
     """The metrics that both have, with the parameters of both."""
     quantus, captum = found("quantus"), found("captum.metrics")
     n = s.x.shape[-1] ** 2
-    step = n // 28
+    step, patch = n // 28, max(8, s.x.shape[-1] // 10) if n > 1000 else 2
     heat = s.e.values.sum(1, keepdim=True).numpy()
     given = {"model": s.net, "x_batch": s.x.numpy(), "y_batch": s.y.numpy(), "device": "cpu", "softmax": False}
     quiet = {"disable_warnings": True, "display_progressbar": False}
@@ -111,18 +111,20 @@ def lines(s: Setting) -> list[Line]:
 
     shares = tuple(k / 10 for k in range(1, 10))
     whole = {"normalise": False, "abs": False}
+    full, ten = s.e.values.numpy(), {"nr_samples": 10, "return_aggregate": False, **whole}
     noise = lambda x: (d := 0.1 * torch.randn_like(x), x - d)  # noqa: E731
     infidelity = None if captum is None else lambda: captum.infidelity(s.net, noise, s.x, s.e.values, target=s.y, n_perturb_samples=100)
-    sensitivity = None if captum is None else lambda: captum.sensitivity_max(lambda x, target: (torch.from_numpy(again(s.net, x[0] if isinstance(x, tuple) else x, target)),), s.x, perturb_radius=0.02, n_perturb_samples=10, target=s.y)
+    explain = lambda x, target: (torch.from_numpy(again(s.net, x[0] if isinstance(x, tuple) else x, target)),)  # noqa: E731
+    sensitivity = None if captum is None else lambda: captum.sensitivity_max(explain, s.x, perturb_radius=0.02, n_perturb_samples=10, target=s.y)
     return [
         Line("pixel flipping, 28 steps", lambda: M.PixelFlipping(steps=28, fill="baseline")(s.e), theirs("PixelFlipping", heat, features_in_step=step, **whole), 29),
         Line("faithfulness correlation, 100 subsets", lambda: M.FaithfulnessCorrelation(size=224 / n)(s.e), theirs("FaithfulnessCorrelation", heat, return_aggregate=False, **whole), 101),
         Line("ROAD, 9 shares", lambda: M.Road(shares=shares, order="most")(s.e), theirs("ROAD", s.e.values.numpy(), percentages=[100 * p for p in shares], **whole), 9),
-        Line("region perturbation, 100 patches", lambda: M.RegionPerturbation(patch=max(8, s.x.shape[-1] // 10) if n > 1000 else 2)(s.e), theirs("RegionPerturbation", heat, patch_size=max(8, s.x.shape[-1] // 10) if n > 1000 else 2, perturb_baseline="uniform", **whole), 101),
+        Line("region perturbation, 100 patches", lambda: M.RegionPerturbation(patch=patch)(s.e), theirs("RegionPerturbation", heat, patch_size=patch, perturb_baseline="uniform", **whole), 101),
         Line("infidelity, 100 noises", lambda: M.Infidelity(perturb=noise)(s.e), infidelity, 101, "captum"),
-        Line("max-sensitivity, 10 copies", lambda: M.MaxSensitivity(relative=False, keep=False)(s.e), theirs("MaxSensitivity", s.e.values.numpy(), True, nr_samples=10, lower_bound=0.02, return_aggregate=False, **whole), 10),
+        Line("max-sensitivity, 10 copies", lambda: M.MaxSensitivity(relative=False, keep=False)(s.e), theirs("MaxSensitivity", full, True, **ten, lower_bound=0.02), 10),
         Line("max-sensitivity, 10 copies", lambda: M.MaxSensitivity(relative=False, keep=False)(s.e), sensitivity, 10, "captum"),
-        Line("relative input stability, 10 copies", lambda: M.RelativeInputStability()(s.e), theirs("RelativeInputStability", s.e.values.numpy(), True, nr_samples=10, return_aggregate=False, **whole), 10),
+        Line("relative input stability, 10 copies", lambda: M.RelativeInputStability()(s.e), theirs("RelativeInputStability", full, True, **ten), 10),
         Line("random logit", lambda: M.RandomLogit()(s.e), theirs("RandomLogit", s.e.values.numpy(), True, num_classes=10, return_aggregate=False, **whole), 1),
     ]
 

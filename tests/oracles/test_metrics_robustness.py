@@ -34,7 +34,8 @@ class Squares(nn.Module):
 
 
 def deep():
-    layers = lambda: nn.Sequential(nn.Conv2d(2, 6, 3, padding=1), nn.BatchNorm2d(6), nn.ReLU(), nn.Conv2d(6, 6, 3, padding=1), nn.BatchNorm2d(6), nn.ReLU(), nn.AdaptiveAvgPool2d(3), nn.Flatten(), nn.Linear(54, 4))  # noqa: E731
+    block = lambda c: (nn.Conv2d(c, 6, 3, padding=1), nn.BatchNorm2d(6), nn.ReLU())  # noqa: E731
+    layers = lambda: nn.Sequential(*block(2), *block(6), nn.AdaptiveAvgPool2d(3), nn.Flatten(), nn.Linear(54, 4))  # noqa: E731
     return made(layers)
 
 
@@ -78,7 +79,8 @@ def test_max_sensitivity_equals_captum():
         x = x[0] if isinstance(x, tuple) else x
         return x + NOISE[:, : len(x) // 3].reshape(-1, 6)
 
-    theirs = captum.sensitivity_max(lambda x: (saliency.attribute((x[0] if isinstance(x, tuple) else x).detach().requires_grad_(), target=0, abs=False),), X, noisy, n_perturb_samples=5, max_examples_per_batch=15)
+    explain = lambda x: (saliency.attribute((x[0] if isinstance(x, tuple) else x).detach().requires_grad_(), target=0, abs=False),)  # noqa: E731
+    theirs = captum.sensitivity_max(explain, X, noisy, n_perturb_samples=5, max_examples_per_batch=15)
     ours = M.MaxSensitivity(draws=5, perturb=fixed(NOISE), keep=False)(slopes(net, target=0)).values
     assert torch.allclose(ours, theirs.double(), rtol=1e-9)
 

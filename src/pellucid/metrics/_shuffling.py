@@ -1,5 +1,6 @@
 """Copies of a network of which some layers are shuffled: each tensor keeps its numbers, and BatchNorm behind them is estimated again."""
 
+import itertools
 from collections.abc import Iterator, Sequence
 
 import torch
@@ -61,7 +62,7 @@ def stages(module: nn.Module, order: str, most: int) -> list[tuple[str, ...]]:
         raise NotApplicable("Parameter randomization needs a network with parameters; this one has none.")
     k = min(most, len(names))
     cut = [round(i * len(names) / k) for i in range(k + 1)]
-    groups = [tuple(names[a:b]) for a, b in zip(cut, cut[1:], strict=False)]
+    groups = [tuple(names[a:b]) for a, b in itertools.pairwise(cut)]
     if order == "independent":
         return groups
     groups = groups[::-1] if order == "top-down" else groups

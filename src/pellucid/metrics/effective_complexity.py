@@ -2,8 +2,6 @@
 
 from dataclasses import dataclass
 
-import torch
-
 from ..core.card import Card, param
 from ..core.explanation import Explanation
 from ..core.procedure import Metric, Scores

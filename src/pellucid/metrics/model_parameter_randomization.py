@@ -34,7 +34,8 @@ class ModelParameterRandomization(Metric):
     Source: Adebayo et al., 2018, section 3.
     """
 
-    card = Card(title="Model parameter randomization", paper="arXiv:1810.03292", needs=Needs.MODULES, better="lower", cost="one more explanation a stage, 22 forward rows a stage where there is BatchNorm", random=True)
+    card = Card(title="Model parameter randomization", paper="arXiv:1810.03292", needs=Needs.MODULES, better="lower",
+                cost="one more explanation a stage, 22 forward rows a stage where there is BatchNorm", random=True)
     order: str = param("top-down", "which layers are shuffled at each stage", choices=("top-down", "bottom-up", "independent"))
     layers: int = param(5, "stages, or one a layer where there are fewer", ge=1)
 

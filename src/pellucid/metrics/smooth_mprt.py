@@ -1,5 +1,6 @@
 """Smooth parameter randomization: does the map fall apart with the weights, its noise averaged out?"""
 
+import functools
 from dataclasses import dataclass
 
 import torch
@@ -48,7 +49,7 @@ class SmoothMprt(Metric):
             ks = range(first, min(first + step, self.samples))
             rows = torch.arange(size).repeat(len(ks))
             z = moved(take(q.point, rows), [generator(q.seed, q.ids[r], f"smooth {k}") for k in ks for r in range(size)], self.noise, True)
-            part = each(lambda t, n=len(ks): _summed(t, n), method(q.take(rows).with_point(z)).values)
+            part = each(functools.partial(_summed, n=len(ks)), method(q.take(rows).with_point(z)).values)
             total = part if total is None else each(torch.add, total, part)
         return each(lambda t: t / self.samples, total)
 
