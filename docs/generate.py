@@ -21,7 +21,7 @@ The first three axes are those of Zhang, Tiňo, Leonardis and Tang 2021, [arXiv:
 ABOUT = {
     "methods": "Each answers one question about what made the model give its answer. "
     'Use the name in `pel.explain(..., method="name")` or `--method name`, and the parameters as keywords or `--set parameter=value`.',
-    "effects": "Each says how the answers depend on columns over a whole table. `pel.effects(model, data, method=\"name\")` or `pellucid effects`.",
+    "effects": "Each says how the answers depend on columns over a whole table. `pel.effect(model, data, method=\"name\")` or `pellucid effects`.",
     "counterfactuals": "Each looks for the smallest change of a row that changes the answer. `pel.counterfactual(model, rows, ...)` or `pellucid counterfactual`.",
     "surrogates": "Each puts a simple model that can be read in the place of a large one, and says how faithful it is. `pel.learn(model, data, method=\"name\")`.",
     "examples": "Each chooses rows that stand for others. `pel.learn(model, data, method=\"name\")`.",

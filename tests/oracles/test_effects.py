@@ -407,31 +407,31 @@ def chances(x: np.ndarray) -> np.ndarray:
 def test_the_front_door_takes_the_second_of_two_classes_and_says_so() -> None:
     x = table()
     net = pel.wrap(chances, takes="array", columns=("a", "b", "c"), labels=["no", "yes"])
-    f = pel.effects(net, x, ["a"])
+    f = pel.effect(net, x, ["a"])
     assert (f.estimator, f.target) == ("accumulated-local-effects", ("yes (1)",))
     assert f.notes[0] == "target: the second of two classes, 'yes'"
-    no = pel.effects(net, x, ["a"], target="no", bins=7)
+    no = pel.effect(net, x, ["a"], target="no", bins=7)
     assert len(no.curve("a").at) == 8
-    assert no.curve("a").value[-1] == pytest.approx(-pel.effects(net, x, "a", target=1, bins=7).curve("a").value[-1])
+    assert no.curve("a").value[-1] == pytest.approx(-pel.effect(net, x, "a", target=1, bins=7).curve("a").value[-1])
     with pytest.raises(UsageError, match=r"has 3 and each row its own\. Name one with target=: 0, 1, 2"):
-        pel.effects(pel.wrap(lambda x: x, takes="array"), x)
+        pel.effect(pel.wrap(lambda x: x, takes="array"), x)
     with pytest.raises(UnknownName, match="Did you mean 'partial-dependence'"):
-        pel.effects(net, x, method="partial-dependance")
+        pel.effect(net, x, method="partial-dependance")
     with pytest.raises(UnknownName, match="parameter of partial-dependence 'bins'"):
-        pel.effects(net, x, method="partial-dependence", bins=3)
+        pel.effect(net, x, method="partial-dependence", bins=3)
 
 
 def test_groups_may_be_a_column_that_the_model_does_not_take() -> None:
     frame = pd.DataFrame(table(), columns=list("abc")).assign(age=np.arange(60), sex=["f", "m"] * 30)
     net = pel.wrap(lambda d: (d["a"] * d["b"]).to_numpy()[:, None], takes="frame", columns=("a", "b", "c"))
-    f = pel.effects(net, frame, ["a"], by="sex")
+    f = pel.effect(net, frame, ["a"], by="sex")
     assert [c.cohort for c in f.curves] == ["sex f", "sex m"]
     assert f.parameters["by"].__repr__() == "sex (2 groups)"
-    assert [c.cohort for c in pel.effects(net, frame, ["a"], by="age").curves] == ["age up to 14", "age above 14 up to 29", "age above 29 up to 44", "age above 44"]
-    assert [c.cohort for c in pel.effects(net, frame, ["a"], by=frame["sex"]).curves] == ["sex f", "sex m"]
-    assert {c.column.name for c in pel.effects(net, frame, by="c").curves} == {"a", "b"}
+    assert [c.cohort for c in pel.effect(net, frame, ["a"], by="age").curves] == ["age up to 14", "age above 14 up to 29", "age above 29 up to 44", "age above 44"]
+    assert [c.cohort for c in pel.effect(net, frame, ["a"], by=frame["sex"]).curves] == ["sex f", "sex m"]
+    assert {c.column.name for c in pel.effect(net, frame, by="c").curves} == {"a", "b"}
     with pytest.raises(UnknownName, match="Did you mean 'sex'"):
-        pel.effects(net, frame, ["a"], by="sax")
+        pel.effect(net, frame, ["a"], by="sax")
 
 
 # -- columns that go together --------------------------------------------------------------------------------------------

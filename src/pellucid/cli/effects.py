@@ -64,7 +64,7 @@ def _check(args: argparse.Namespace) -> dict[str, Any]:
 def _ask(args: argparse.Namespace, asked: dict[str, Any]) -> tuple["Fitted", str]:
     from ..backends.load import load
     from ..core.planner import Plan
-    from ..run.effects import effects, labelled
+    from ..run.effects import effect, labelled
 
     whole = inputs.read(Path(args.table))
     model = load(args.model, args.weights, args.trust, **({"takes": args.takes} if args.takes else {}))
@@ -78,11 +78,11 @@ def _ask(args: argparse.Namespace, asked: dict[str, Any]) -> tuple["Fitted", str
     if not hasattr(data, "iloc"):
         model.columns = here.columns
     with _bar() as watcher:
-        found = effects(model, data, columns, method=args.method, target=args.target, by=by, kinds=kinds, ids=None, seed=args.seed, batch_size=plan, progress=watcher, **asked)
+        found = effect(model, data, columns, method=args.method, target=args.target, by=by, kinds=kinds, ids=None, seed=args.seed, batch_size=plan, progress=watcher, **asked)
     told = {"method": args.method, "target": args.target, "by": args.by, "kinds": kinds, "seed": args.seed, **asked}
     words = ", ".join(f"{k}={v!r}" for k, v in told.items() if v is not None)
     settings = "".join(f", {k}={v!r}" for k, v in (("weights", args.weights), ("trust", args.trust), ("takes", args.takes)) if v)
-    return found, f"import pellucid as pel\n\nmodel = pel.load({args.model!r}{settings})\n{lines}\nfound = pel.effects(model, data, {columns!r}, {words})"
+    return found, f"import pellucid as pel\n\nmodel = pel.load({args.model!r}{settings})\n{lines}\nfound = pel.effect(model, data, {columns!r}, {words})"
 
 
 def _data(t: inputs.Table, model: "Model") -> tuple[Any, str]:

@@ -36,10 +36,10 @@ def _native_batch_norm(x: Tensor, weight: Any, bias: Any, mean: Tensor, var: Ten
 
 def normed(x: Tensor, mean: Tensor, var: Tensor, weight: Tensor | None, bias: Tensor | None, training: bool, momentum: float, eps: float) -> Tensor:
     """A BatchNorm of which not only the input depends on the point."""
-    m, v, w, b = (None if t is None else t.reshape(-1, *[1] * (x.ndim - 2)) for t in (mean, var, weight, bias))
-    y = (x - m) * (v + eps).rsqrt()
-    y = y if w is None else y * w
-    return y if b is None else y + b
+    wide = (-1, *[1] * (x.ndim - 2))
+    y = (x - mean.reshape(wide)) * (var.reshape(wide) + eps).rsqrt()
+    y = y if weight is None else y * weight.reshape(wide)
+    return y if bias is None else y + bias.reshape(wide)
 
 
 def _addmv(x: Tensor, mat: Tensor, vec: Tensor, *, beta: float = 1, alpha: float = 1) -> Tensor:

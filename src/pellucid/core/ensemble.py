@@ -239,7 +239,7 @@ class Ensemble:
             new = self._bare()
             new.value, new.outputs, new.base = np.ascontiguousarray(self.value[:, :-1]), self.outputs - 1, self.base[:-1]
             self.__dict__["_opened"] = new if bool((high - low <= 1e-12 * np.maximum(np.abs(high), 1e-3)).all()) else None
-        return self.__dict__["_opened"]  # type: ignore[no-any-return]
+        return self.__dict__["_opened"]
 
     def verify(self, x: ArrayLike, answers: ArrayLike, tolerance: float, who: str) -> None:
         """Refuses trees that do not answer as the library does on these rows."""

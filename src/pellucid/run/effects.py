@@ -1,4 +1,4 @@
-"""`pel.effects`: how a model's answers depend on columns, in one call."""
+"""`pel.effect`: how a model's answers depend on columns, in one call."""
 
 from dataclasses import replace
 from typing import Any
@@ -15,7 +15,7 @@ from ..effects._rows import Labels, levels
 from ..modalities.columns import columns_of, read
 
 
-def effects(
+def effect(
     model: Any, data: Any, columns: Any = None, *, method: str | Estimator = "accumulated-local-effects", target: Any = None, by: Any = None, kinds: Any = None, ids: Any = None, seed: int = 0,
     batch_size: Any = None, progress: Watcher | None = None, **parameters: Any,
 ) -> Fitted:
