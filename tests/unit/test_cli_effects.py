@@ -31,7 +31,7 @@ def test_a_picture_a_page_and_the_numbers_are_written(place: Path, capsys: pytes
     assert kept["parameters"]["bins"] == 4
     page = (place / "o" / "report.html").read_text()
     assert "pellucid effects rows.csv --model ours:score" in page
-    assert "pel.effect(model, data, [&#39;age&#39;, &#39;job&#39;, &#39;age:job&#39;]" in page
+    assert "pel.effect(model, table, columns=[&#39;age&#39;, &#39;job&#39;, &#39;age:job&#39;]" in page
 
 
 def test_json_stands_alone(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -46,7 +46,7 @@ def test_json_stands_alone(place: Path, capsys: pytest.CaptureFixture[str]) -> N
     (["--by", "sx"], "Did you mean 'sex'"),
     (["--method", "partial-dependance"], "Did you mean 'partial-dependence'"),
     (["--set", "bns=3"], "Did you mean 'bins'"),
-    (["--kind", "age"], "COLUMN=KIND"),
+    (["--kind", "age"], "column=kind"),
     (["--colums", "age"], "Did you mean '--columns'"),
 ])  # fmt: skip
 def test_bad_input_is_one_sentence(words: list[str], sentence: str, place: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..core.errors import UsageError
-from . import inputs
+from . import inputs, tables
 from .exits import DONE
 from .parser import parameters
 
@@ -41,9 +41,8 @@ def _wishes(args: argparse.Namespace) -> dict[str, Any]:
     """What may change and what is wanted, as the front door takes it."""
     names = {k: _split(getattr(args, k)) for k in ("fixed", "increase", "decrease")}
     told = {"vary": None if args.vary is None else _split(args.vary), "ranges": dict(_range(r) for r in args.ranges), "one_hot": [_split(g) for g in args.one_hot]}
-    kinds = dict(_pair(k, "--kind", "zip=category") for k in args.kind)
     plain = {k: getattr(args, k) for k in ("target", "at_least", "at_most", "margin", "n", "budget", "seed")}
-    return names | told | plain | {"kinds": kinds} | parameters(args.parameters)
+    return names | told | plain | {"kinds": tables.kinds(args.kind)} | parameters(args.parameters)
 
 
 def _split(words: Sequence[str]) -> list[str]:
@@ -74,14 +73,13 @@ def _cell(word: str) -> Any:
 
 
 def _found(args: argparse.Namespace, wishes: dict[str, Any]) -> "Counterfactuals":
-    from ..backends.load import load
     from ..run.counterfactual import counterfactual
 
     here = inputs.read(Path(args.table))
     rows = inputs._rows(args.row, here)
     behind = inputs.read(Path(args.data)) if args.data else here
-    model = load(args.model, args.weights, args.trust, **({"takes": args.takes} if args.takes else {}))
-    here, behind = (t.only(model.columns) if model.columns is not None else t.without([d for d in args.drop if d in t.columns]) for t in (here, behind))
+    model = tables.model_of(args)
+    here, behind = (tables.narrowed(t, model, [d for d in args.drop if d in t.columns]) for t in (here, behind))
     behind = behind.only(here.columns)
     rest = [i for i in range(len(behind.cells)) if args.data or i not in rows]
     if not rest:

@@ -11,16 +11,13 @@ from typing import TYPE_CHECKING, Any
 
 from ..core.catalogue import entries
 from ..core.errors import UnknownName, UsageError
-from . import inputs
+from . import inputs, tables
 from .exits import DONE
 from .explain import _bar
 from .parser import parameters
 
 if TYPE_CHECKING:
     from ..core.estimator import Fitted
-    from ..core.model import Model
-
-NAMES = ("effects.png", "report.html", "effects.json")
 
 
 def run(args: argparse.Namespace, argv: Sequence[str]) -> int:
@@ -29,13 +26,13 @@ def run(args: argparse.Namespace, argv: Sequence[str]) -> int:
     with contextlib.redirect_stdout(sys.stderr):
         found, code = _ask(args, asked)
         found = replace(found, provenance={**found.provenance, "command": shlex.join(["pellucid", *argv]), "code": code})
-        _keep(found, args.out)
+        files = tables.keep(found, Path(args.out), "effects")
     if args.json:
         from ..run.store import to_json
 
-        print(to_json({**found.to_dict(), **{k: str(Path(args.out) / n) for k, n in zip(("picture", "report", "numbers"), NAMES, strict=True)}}), end="")
+        print(to_json({**found.to_dict(), **files}), end="")
     else:
-        print("\n".join([*_lines(found), "", *(f"{w + ':':<14} {Path(args.out) / n}" for w, n in zip(("The picture", "The report", "The numbers"), NAMES, strict=True))]))
+        print("\n".join([*_lines(found), "", *(f"The {what + ':':<9} {path}" for what, path in files.items())]))
     return DONE
 
 
@@ -54,7 +51,7 @@ def _check(args: argparse.Namespace) -> dict[str, Any]:
     if args.by is not None and "by" not in fields:
         raise UsageError(f"--by goes with {', '.join(n for n, e in known.items() if any(f.name == 'by' for f in e.fields))}; {args.method} compares no groups.")
     table = inputs.read(Path(args.table))
-    for name in [*_split(args.columns, table.columns), *args.drop, *([args.by] if args.by else []), *_kinds(args)]:
+    for name in [*_split(args.columns, table.columns), *args.drop, *([args.by] if args.by else []), *tables.kinds(args.kinds)]:
         for part in [name] if name in table.columns else name.split(":"):
             if part not in table.columns:
                 raise UnknownName(f"column in {table.path.name}", part, table.columns)
@@ -62,63 +59,25 @@ def _check(args: argparse.Namespace) -> dict[str, Any]:
 
 
 def _ask(args: argparse.Namespace, asked: dict[str, Any]) -> tuple["Fitted", str]:
-    from ..backends.load import load
     from ..core.planner import Plan
     from ..run.effects import effect, labelled
 
-    whole = inputs.read(Path(args.table))
-    model = load(args.model, args.weights, args.trust, **({"takes": args.takes} if args.takes else {}))
-    wanted = getattr(model, "columns", None)
-    here = whole.only(wanted) if wanted is not None else whole.without(args.drop)
-    data, lines = _data(here, model)
-    columns, by, kinds = _split(args.columns, whole.columns) or None, args.by, _kinds(args) or None
+    whole, model = inputs.read(Path(args.table)), tables.model_of(args)
+    here = tables.narrowed(whole, model, args.drop)
+    data, lines = tables.taken(here, model)
+    columns, by, kinds = _split(args.columns, whole.columns) or None, args.by, tables.kinds(args.kinds) or None
     if by is not None and by not in here.columns:
         by = labelled(by, whole.only([by]).frame())
     plan = Plan.parse(args.batch_size) if isinstance(args.batch_size, str) else args.batch_size
-    if not hasattr(data, "iloc"):
-        model.columns = here.columns
     with _bar() as watcher:
-        found = effect(model, data, columns, method=args.method, target=args.target, by=by, kinds=kinds, ids=None, seed=args.seed, batch_size=plan, progress=watcher, **asked)
-    told = {"method": args.method, "target": args.target, "by": args.by, "kinds": kinds, "seed": args.seed, **asked}
-    words = ", ".join(f"{k}={v!r}" for k, v in told.items() if v is not None)
-    settings = "".join(f", {k}={v!r}" for k, v in (("weights", args.weights), ("trust", args.trust), ("takes", args.takes)) if v)
-    return found, f"import pellucid as pel\n\nmodel = pel.load({args.model!r}{settings})\n{lines}\nfound = pel.effect(model, data, {columns!r}, {words})"
-
-
-def _data(t: inputs.Table, model: "Model") -> tuple[Any, str]:
-    """The rows as numbers where all cells are, else as a DataFrame; and the same in Python."""
-    read = f"import pandas as pd\ndata = pd.read_csv({str(t.path)!r}, sep={t.mark!r})[{t.columns!r}]"
-    rows = t.numbers() if getattr(model, "takes", "") != "frame" else None
-    if rows is None:
-        return t.frame(), read
-    import numpy as np
-
-    return np.array(rows), f"{read}.to_numpy()"
+        found = effect(model, data, columns, method=args.method, target=args.target, by=by, kinds=kinds, seed=args.seed, batch_size=plan, progress=watcher, **asked)
+    told = {"columns": columns, "method": args.method, "target": args.target, "by": args.by, "kinds": kinds, "seed": args.seed or None, **asked}
+    return found, tables.code(args, lines, "pel.effect", told)
 
 
 def _split(given: Sequence[str], known: Sequence[str]) -> list[str]:
     """`age,income age:sex` as a list; a name that holds a comma itself is left whole."""
     return [part.strip() for word in given for part in ([word] if word in known else word.split(",")) if part.strip()]
-
-
-def _kinds(args: argparse.Namespace) -> dict[str, str]:
-    out = {}
-    for pair in args.kinds:
-        name, sign, kind = pair.partition("=")
-        if not sign:
-            raise UsageError(f"--kind needs COLUMN=KIND, such as zip=category; got {pair!r}.")
-        out[name] = kind
-    return out
-
-
-def _keep(found: "Fitted", out: str) -> None:
-    from ..run.store import Store, to_json
-    from ..views import fitted
-
-    with Store.create(Path(out)) as store:
-        store.write(NAMES[0], fitted.image_bytes(found))
-        store.write(NAMES[1], fitted.page(found))
-        store.write(NAMES[2], to_json(found.to_dict()))
 
 
 def _lines(found: "Fitted") -> Iterator[str]:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..core.catalogue import entries
 from ..core.errors import UnknownName
-from . import tables
+from . import inputs, tables
 from .exits import DONE
 
 if TYPE_CHECKING:
@@ -59,7 +59,7 @@ def _learn(args: argparse.Namespace, asked: dict[str, Any], argv: Sequence[str])
     from ..run.learn import learn
 
     model = tables.model_of(args)
-    rows, lines = tables.rows_of(args.table, model, args.drop)
+    rows, lines = tables.taken(tables.narrowed(inputs.read(Path(args.table)), model, args.drop), model)
     found = learn(model, rows, method=args.method, target=args.target, kinds=tables.kinds(args.kind), seed=args.seed, **asked)
     told = {"method": args.method, "target": args.target, "kinds": tables.kinds(args.kind), "seed": args.seed or None, **asked}
     facts = {"command": shlex.join(["pellucid", *argv]), "code": tables.code(args, lines, "pel.learn", told)}

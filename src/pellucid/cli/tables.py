@@ -1,6 +1,7 @@
 """Whole tables on the command line: how one is read as a model takes it, what options go with it, and how what was learnt is kept."""
 
 import argparse
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -28,11 +29,14 @@ def check_table(path: str) -> None:
         raise UsageError(f"There is no table {path!r}.")
 
 
-def rows_of(path: str, model: "Model", drop: list[str]) -> tuple[Any, tuple[str, ...]]:
-    """All rows of a file as the model takes them - an array of numbers, or a DataFrame - and the same in Python."""
-    table = inputs.read(Path(path))
+def narrowed(table: inputs.Table, model: "Model", drop: Sequence[str]) -> inputs.Table:
+    """The columns that the model takes, in its order; where it does not say, all but those that are dropped."""
     table = table.without(drop)
-    table = table.only(model.columns) if model.columns is not None else table
+    return table.only(model.columns) if model.columns is not None else table
+
+
+def taken(table: inputs.Table, model: "Model") -> tuple[Any, tuple[str, ...]]:
+    """All rows as the model takes them - an array of numbers, or a DataFrame - and the same in Python."""
     if getattr(model, "takes", "") == "frame" or table.numbers() is None:
         told = f"table = pd.read_csv({str(table.path)!r}, sep={table.mark!r})[{table.columns!r}]"
         return table.frame(), ("import pandas as pd", told)
