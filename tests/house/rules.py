@@ -8,7 +8,11 @@ from collections.abc import Iterator
 from house.source import Source, declared
 
 # Imports point down this list. Those of rank 3 stand side by side and do not know one another.
-RANKS = {"core": 0, "modalities": 1, "backends": 2, "attribution": 3, "metrics": 3, "training": 3, "effects": 3, "counterfactuals": 3, "surrogates": 3, "examples": 3, "run": 4, "views": 5, "report": 6, "app": 7, "cli": 8, "__main__": 9}
+RANKS = {
+    "core": 0, "modalities": 1, "backends": 2,
+    "attribution": 3, "metrics": 3, "training": 3, "effects": 3, "counterfactuals": 3, "surrogates": 3, "examples": 3,
+    "run": 4, "views": 5, "report": 6, "app": 7, "cli": 8, "__main__": 9,
+}  # fmt: skip
 LONGEST_FUNCTION = 60
 LONGEST_MODULE = 500
 # These are read by `pellucid --help`, `list` and `--version`, which must not wait for torch.

@@ -55,7 +55,8 @@ def test_proto_dash_is_the_exhaustive_greedy_and_its_weights_are_best() -> None:
 
     def best_weights(s: list[int]) -> np.ndarray:
         part = k[np.ix_(s, s)]
-        found = minimize(lambda w: w @ part @ w / 2 - w @ mean[s], np.full(len(s), 0.1), jac=lambda w: part @ w - mean[s], bounds=[(0, None)] * len(s), method="L-BFGS-B", options={"ftol": 1e-15, "gtol": 1e-12})
+        start, bounds, options = np.full(len(s), 0.1), [(0, None)] * len(s), {"ftol": 1e-15, "gtol": 1e-12}
+        found = minimize(lambda w: w @ part @ w / 2 - w @ mean[s], start, jac=lambda w: part @ w - mean[s], bounds=bounds, method="L-BFGS-B", options=options)
         return found.x
 
     chosen: list[int] = []
@@ -80,7 +81,7 @@ def test_mmd_critic_is_the_exhaustive_greedy() -> None:
     chosen: list[int] = []
     for _ in range(3):
         chosen.append(max((j for j in range(9) if j not in chosen), key=lambda j: worth([*chosen, j])))
-    own, near = typical(kernel(SMALL), 3)
+    own, _ = typical(kernel(SMALL), 3)
     assert own.tolist() == chosen
     witness = k.mean(0) - k[:, chosen].mean(1)
     critics: list[int] = []
@@ -131,7 +132,7 @@ def test_neighbours_in_mixed_columns() -> None:
 
 
 def test_neighbours_by_answer_and_at_a_layer() -> None:
-    x, y = load_iris(return_X_y=True)
+    x, _ = load_iris(return_X_y=True)
     torch.manual_seed(0)
     net = torch.nn.Sequential(torch.nn.Linear(4, 5), torch.nn.ReLU(), torch.nn.Linear(5, 3)).eval()
     model = pel.wrap(net, labels=["a", "b", "c"])

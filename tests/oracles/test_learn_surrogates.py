@@ -228,7 +228,8 @@ def test_a_model_that_is_a_list_of_rules_is_found_again() -> None:
 
 def test_the_measures_of_rules_are_counted_by_hand() -> None:
     frame = people()
-    found = pel.learn(pel.wrap(lambda d: np.stack([(d["age"] <= 50).astype(float) * (d["sex"] == "f"), 0.5 + 0 * d["age"]], 1), takes="frame", labels=["young", "other"]), frame, method="rule-surrogate")
+    model = pel.wrap(lambda d: np.stack([(d["age"] <= 50).astype(float) * (d["sex"] == "f"), 0.5 + 0 * d["age"]], 1), takes="frame", labels=["young", "other"])
+    found = pel.learn(model, frame, method="rule-surrogate")
     held = frame[folds_of(read(frame)[1], 5, 0) == 0]
     young = (held["age"] <= 50) & (held["sex"] == "f")
     assert [r.answer for r in found.rules] in (["young", "other"], ["other", "other", "young"])
@@ -289,11 +290,24 @@ def test_a_diagram_holds_every_node_once() -> None:
 # -- the command line --------------------------------------------------------------------------------------------------------
 
 
+MINE_OWN = """\
+import numpy as np
+import pellucid as pel
+
+
+def f(d):
+    return (d['age'] > 40).to_numpy(float)[:, None] + (d['job'] == 'nurse').to_numpy()[:, None]
+
+
+model = pel.wrap(f, takes='frame', columns=['age', 'wage', 'job', 'sex'])
+"""
+
+
 def test_the_command_line_learns_and_keeps(tmp_path, capsys, monkeypatch) -> None:
     from pellucid.cli import main
 
     people(120).drop(columns="since").assign(answer=1).to_csv(tmp_path / "rows.csv", index=False)
-    (tmp_path / "mine_own.py").write_text("import numpy as np\nimport pellucid as pel\n\n\ndef f(d):\n    return (d['age'] > 40).to_numpy(float)[:, None] + (d['job'] == 'nurse').to_numpy()[:, None]\n\n\nmodel = pel.wrap(f, takes='frame', columns=['age', 'wage', 'job', 'sex'])\n")
+    (tmp_path / "mine_own.py").write_text(MINE_OWN)
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(tmp_path)
     argv = ["learn", "rows.csv", "--model", "mine_own:model", "--method", "tree-surrogate", "--set", "depth=2", "--out", "kept"]
@@ -308,6 +322,10 @@ def test_the_command_line_learns_and_keeps(tmp_path, capsys, monkeypatch) -> Non
     assert names["found"].table() == told["found"]["rows"]
     assert main(argv) == 0
     assert "A faithful summary" in capsys.readouterr().out
-    for wrong, sentence in ((["--set", "dpth=3"], "Did you mean 'depth'"), (["--method", "tree"], "There is no method to learn by"), (["--kind", "job"], "column=kind"), (["--drop", "agee"], "Did you mean 'age'")):
+    refused = [
+        (["--set", "dpth=3"], "Did you mean 'depth'"), (["--method", "tree"], "There is no method to learn by"),
+        (["--kind", "job"], "column=kind"), (["--drop", "agee"], "Did you mean 'age'"),
+    ]  # fmt: skip
+    for wrong, sentence in refused:
         assert main([*argv, *wrong]) == 2
         assert sentence in capsys.readouterr().err

@@ -268,7 +268,7 @@ def test_infidelity_equals_captum(normalize):
     asked = []
 
     def perturb(x):
-        n = torch.stack([next(n for n in turns[int((X == row).all(1).nonzero()[0])]) for row in x])
+        n = torch.stack([next(n for n in turns[int((row == X).all(1).nonzero()[0])]) for row in x])
         asked.append(len(x))
         return n, x - n
 

@@ -14,15 +14,18 @@ import pellucid as pel
 from pellucid.backends.vectorized import terms_of
 from pellucid.core.errors import NotApplicable
 
-TEXTS = ["A good film, really GOOD fun!", "Not good: a bad, dull film.", "Dull and slow; bad   acting.", "Great fun and great acting", "The café scene was good", "Naïve plot, bad scene", "It is what it is", "fun fun fun"]
+TEXTS = [
+    "A good film, really GOOD fun!", "Not good: a bad, dull film.", "Dull and slow; bad   acting.", "Great fun and great acting",
+    "The café scene was good", "Naïve plot, bad scene", "It is what it is", "fun fun fun",
+]  # fmt: skip
 LABELS = [1, 0, 0, 1, 1, 0, 2, 1]
 TWO = [min(c, 1) for c in LABELS]
 VECTORIZERS = {
     "count": CountVectorizer(), "tf-idf with pairs": TfidfVectorizer(ngram_range=(1, 2), sublinear_tf=True), "stop words": TfidfVectorizer(stop_words="english", ngram_range=(1, 3)),
     "accents": CountVectorizer(strip_accents="unicode"), "letters": TfidfVectorizer(analyzer="char", ngram_range=(2, 4)), "within words": TfidfVectorizer(analyzer="char_wb", ngram_range=(1, 5)),
     "hashed": HashingVectorizer(n_features=64), "hashed, one sign": HashingVectorizer(n_features=2**12, alternate_sign=False, norm="l1", ngram_range=(1, 2)),
-    "union": make_union(TfidfVectorizer(), CountVectorizer(analyzer="char_wb", ngram_range=(3, 3))), "group": CountVectorizer(token_pattern=r"(\w)\w+"), "binary": CountVectorizer(binary=True, lowercase=False),
-    "own tokenizer": CountVectorizer(tokenizer=str.split, token_pattern=None), "rare left out": CountVectorizer(min_df=2),
+    "union": make_union(TfidfVectorizer(), CountVectorizer(analyzer="char_wb", ngram_range=(3, 3))), "group": CountVectorizer(token_pattern=r"(\w)\w+"),
+    "binary": CountVectorizer(binary=True, lowercase=False), "own tokenizer": CountVectorizer(tokenizer=str.split, token_pattern=None), "rare left out": CountVectorizer(min_df=2),
 }  # fmt: skip
 
 
@@ -64,7 +67,12 @@ def test_pairs_are_shared_by_their_words_and_hashes_by_their_places() -> None:
     np.testing.assert_allclose(e.base, letters[-1].intercept_[0] + space, atol=1e-12)
 
 
-@pytest.mark.parametrize("vectorizer", [CountVectorizer(lowercase=True, strip_accents="unicode"), CountVectorizer(analyzer="char_wb", ngram_range=(2, 6)), CountVectorizer(analyzer="char", ngram_range=(1, 3))])
+READERS = [
+    CountVectorizer(lowercase=True, strip_accents="unicode"), CountVectorizer(analyzer="char_wb", ngram_range=(2, 6)), CountVectorizer(analyzer="char", ngram_range=(1, 3)),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("vectorizer", READERS)
 def test_terms_stand_where_they_are_read(vectorizer: CountVectorizer) -> None:
     for text in [*TEXTS, "Ärger  im\tCafé", "x", ""]:
         for term, at in terms_of(vectorizer, text):

@@ -27,7 +27,10 @@ class DeepFeatureFactorization(ActivationMap):
     Source: Collins, Achanta, Susstrunk 2018, arXiv:1806.10206, section 3; effects by removal are ours.
     """
 
-    card = Card(title="Deep feature factorization", gives="hidden semantics", paper="arXiv:1806.10206", needs=Needs.VALUE | Needs.MODULES, promises=Promise.NONE, cost="1 forward row a concept, above the layer")
+    card = Card(
+        title="Deep feature factorization", gives="hidden semantics", paper="arXiv:1806.10206", needs=Needs.VALUE | Needs.MODULES, promises=Promise.NONE,
+        cost="1 forward row a concept, above the layer",
+    )  # fmt: skip
     concepts: int = param(5, "parts the layer is divided into", ge=1, le=64)
     concept: Any = param("all", "the concept that is drawn, by the size of its effect; all: their sum", choices=("all",), ge=1)
     rounds: int = param(200, "updates of the factorization", ge=1)

@@ -44,7 +44,8 @@ class LinearText(Method):
                 raise CannotComplete(f"{WHO} found terms of row {i} that add up to {chars.sum() + rest + bias:.6g}, where the model says {whole:.6g}. This is a fault of the method.")
             base.append(whole - float(values[i].sum()))
             total.append(whole)
-        return Values(values, base=torch.tensor(base, dtype=torch.float64), total=torch.tensor(total, dtype=torch.float64), notes=("the values are in units of the decision function; the base is the bias",))
+        bases, totals = (torch.tensor(v, dtype=torch.float64) for v in (base, total))
+        return Values(values, base=bases, total=totals, notes=("the values are in units of the decision function; the base is the bias",))
 
 
 def _output(target: object) -> int:

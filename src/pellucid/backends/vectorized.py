@@ -110,7 +110,8 @@ def _vectorizers(step: Any, who: str) -> Iterator[Any]:
     elif hasattr(step, "build_analyzer"):
         yield step
     else:
-        raise NotApplicable(f"{who} reads CountVectorizer, TfidfVectorizer and HashingVectorizer, alone or in a FeatureUnion; {type(step).__name__} is none of them. Take occlusion or shapley on words.")
+        readable = "CountVectorizer, TfidfVectorizer and HashingVectorizer, alone or in a FeatureUnion"
+        raise NotApplicable(f"{who} reads {readable}; {type(step).__name__} is none of them. Take occlusion or shapley on words.")
 
 
 def _kept(before: Any, width: int) -> NDArray[np.int64]:

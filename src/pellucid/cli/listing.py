@@ -27,7 +27,10 @@ def run(args: argparse.Namespace, argv: Sequence[str]) -> int:
 
 def procedures(kind: str) -> list[dict[str, Any]]:
     """The procedures of a kind, from their cards."""
-    return [{"name": e.name, "title": e.card.title, "summary": e.summary, "cost": e.card.cost, "package": e.module.partition(".")[0], "taxonomy": vars(placed(kind, e.card))} for e in entries(kind).values()]
+    return [{
+        "name": e.name, "title": e.card.title, "summary": e.summary, "cost": e.card.cost, "package": e.module.partition(".")[0],
+        "taxonomy": vars(placed(kind, e.card)),
+    } for e in entries(kind).values()]  # fmt: skip
 
 
 def grouped(rows: Sequence[dict[str, Any]]) -> str:

@@ -139,7 +139,8 @@ def _explain(sub: argparse.ArgumentParser) -> None:
 def _learn(sub: argparse.ArgumentParser) -> None:
     sub.add_argument("table", metavar="TABLE", help="rows to learn from, FILE.csv or FILE.tsv with a line of names")
     sub.add_argument("--model", required=True, metavar="SPEC", help="your own pkg.mod:name (a model, a pipeline, a function), a file of a model, or http://host/predict")
-    sub.add_argument("--method", required=True, metavar="NAME", help="what is learnt: tree-surrogate, rule-surrogate, linear-surrogate, proto-dash ... (`pellucid list surrogates`, `list examples`, `list effects`)")
+    learnt = "what is learnt: tree-surrogate, rule-surrogate, linear-surrogate, proto-dash ... (`pellucid list surrogates`, `list examples`, `list effects`)"
+    sub.add_argument("--method", required=True, metavar="NAME", help=learnt)
     sub.add_argument("--set", metavar="K=V", nargs="+", action="extend", default=[], dest="parameters", help="parameters of the method, e.g. depth=3")
     sub.add_argument("--target", metavar="T", type=_number_or_name, help="a class number or name (default: the model's own answer)")
     sub.add_argument("--drop", nargs="+", default=[], metavar="COLUMN", help="columns that the model does not take, such as the answer")

@@ -87,7 +87,9 @@ def placed(kind: str, card: Card) -> Placed:
     """Where a procedure stands: as its card says, else as its kind and its needs imply."""
     more = [str(n.name).lower() for n in Needs if n in card.needs and n is not Needs.VALUE]
     reach = card.reach or ("specific" if more else "agnostic")
-    return Placed(card.stance or "passive", card.gives or _GIVES.get(kind, "attribution"), card.scope or _SCOPE.get(kind, "local"), f"specific ({', '.join(more)})" if reach == "specific" and more else reach)
+    if reach == "specific" and more:
+        reach = f"specific ({', '.join(more)})"
+    return Placed(card.stance or "passive", card.gives or _GIVES.get(kind, "attribution"), card.scope or _SCOPE.get(kind, "local"), reach)
 
 
 def param(default: Any, meaning: str, *, ge: float | None = None, le: float | None = None, unit: str = "", choices: tuple[str, ...] | None = None) -> Any:

@@ -53,7 +53,10 @@ class RuleList(Fitted):
     fidelity: Fidelity | None = None
 
     def table(self) -> list[dict[str, Any]]:
-        return [{"if": r.text or "else", "answer": r.answer, "coverage": r.coverage, "support": r.support, "precision": r.precision, "low": r.low, "high": r.high, "rows fitted on": r.fitted} for r in self.rules]
+        return [{
+            "if": r.text or "else", "answer": r.answer, "coverage": r.coverage, "support": r.support,
+            "precision": r.precision, "low": r.low, "high": r.high, "rows fitted on": r.fitted,
+        } for r in self.rules]  # fmt: skip
 
     def to_dict(self) -> dict[str, Any]:
         return {**super().to_dict(), "fidelity": self.fidelity.to_dict() if self.fidelity else None}
@@ -89,7 +92,8 @@ class RuleSurrogate(Estimator):
         reach = self.near * float(a.y.std())
         within = "" if a.labels else f"right: within {reach:.3g} of the rule's answer ({self.near:g} standard deviations)"
         told = tuple(measured(made[0], a, held, i, reach) for i in range(len(made[0].answers)))
-        return RuleList(rules=told, labels=a.labels, name=a.name, within=within, fidelity=fidelity, notes=(fidelity.sentence, f"the rules were chosen on {len(a.y) - len(held):,} rows and measured on the other {len(held):,}"))
+        chosen = f"the rules were chosen on {len(a.y) - len(held):,} rows and measured on the other {len(held):,}"
+        return RuleList(rules=told, labels=a.labels, name=a.name, within=within, fidelity=fidelity, notes=(fidelity.sentence, chosen))
 
 
 @dataclass(frozen=True, eq=False)

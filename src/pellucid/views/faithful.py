@@ -50,5 +50,6 @@ def place(figure: "Figure", left: float, top: float, right: float, bottom: float
 
 def told(found: Any) -> list[str]:
     """Limits that every surrogate has."""
-    own = [] if found.fidelity is None else [found.fidelity.sentence, "A surrogate says what the model does on rows like these, not why, and not what happens elsewhere. Its intervals treat the rows as independent draws."]
+    limit = "A surrogate says what the model does on rows like these, not why, and not what happens elsewhere. Its intervals treat the rows as independent draws."
+    own = [] if found.fidelity is None else [found.fidelity.sentence, limit]
     return [*own, "It does not show that the model is right, fair or safe, or that the world works this way."]

@@ -80,8 +80,9 @@ def facts(found: "Fitted") -> list[tuple[str, str]]:
     p = found.provenance
     settings = ", ".join(f"{k} {v}" for k, v in found.parameters.items())
     known = {
-        "Model": p.get("spec") or p.get("model"), "Rows": f"{p['rows']:,}" if "rows" in p else None, "Inputs' hash": p.get("input_hash"), "Made by": f"{found.estimator} ({settings})" if settings else found.estimator,
-        "Target": ", ".join(found.target), "Seed": p.get("seed"), "Cost": cost_text(found.cost), "Versions": ", ".join(f"{k} {p[k]}" for k in ("pellucid", "torch", "python") if k in p), "Made": p.get("created"),
+        "Model": p.get("spec") or p.get("model"), "Rows": f"{p['rows']:,}" if "rows" in p else None, "Inputs' hash": p.get("input_hash"),
+        "Made by": f"{found.estimator} ({settings})" if settings else found.estimator, "Target": ", ".join(found.target), "Seed": p.get("seed"), "Cost": cost_text(found.cost),
+        "Versions": ", ".join(f"{k} {p[k]}" for k in ("pellucid", "torch", "python") if k in p), "Made": p.get("created"),
     }  # fmt: skip
     return [(k, str(v)) for k, v in known.items() if v not in (None, "")]
 

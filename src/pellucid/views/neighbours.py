@@ -23,7 +23,8 @@ def title(found: "Fitted") -> str:
 def limits(found: "Fitted") -> list[str]:
     """What it does not show."""
     metric = found.metric  # type: ignore[attr-defined]
-    return [f"Distances are the model's own ({metric}): a column with large numbers counts for more, unless they were scaled.", "It does not show that the model is right, fair or safe, or that the world works this way."]
+    return [f"Distances are the model's own ({metric}): a column with large numbers counts for more, unless they were scaled.",
+            "It does not show that the model is right, fair or safe, or that the world works this way."]  # fmt: skip
 
 
 def reached(found: Any) -> str:

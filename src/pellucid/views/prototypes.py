@@ -35,7 +35,8 @@ def reached(found: Any) -> str:
     if found.discrepancy is None or found.chance is None:
         return f"Distances in {found.space}."
     mean, sd = found.chance
-    return f"Distance from the whole table (MMD) {number(found.discrepancy)}; as many random rows reach {number(mean)} ± {number(sd, 2)}. Kernel width {number(found.width)}: the median distance in {found.space}."
+    chance = f"as many random rows reach {number(mean)} ± {number(sd, 2)}"
+    return f"Distance from the whole table (MMD) {number(found.discrepancy)}; {chance}. Kernel width {number(found.width)}: the median distance in {found.space}."
 
 
 def _apart(e: Any) -> str:
@@ -63,7 +64,10 @@ def fragment(found: Any) -> str:
     for e in found.examples:
         told, v = _measure(e)
         tone = "size" if e.kind != "criticism" else "raises" if v > 0 else "lowers"
-        rows.append({"kind": e.kind, "name": f"row {e.id}" if e.id.isdigit() else e.id, "answer": e.answer, "told": told, "wide": f"{100 * abs(v) / scales[e.kind]:.1f}", "tone": tone, "apart": _apart(e), "differs": bool(e.differs)})
+        rows.append({
+            "kind": e.kind, "name": f"row {e.id}" if e.id.isdigit() else e.id, "answer": e.answer, "told": told, "wide": f"{100 * abs(v) / scales[e.kind]:.1f}",
+            "tone": tone, "apart": _apart(e), "differs": bool(e.differs),
+        })  # fmt: skip
     return rendered("prototypes", title=title(found), reached=reached(found), rows=rows, against=found.against)
 
 

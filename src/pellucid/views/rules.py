@@ -31,8 +31,8 @@ def limits(found: "Fitted") -> list[str]:
 def fragment(found: Any) -> str:
     """As HTML."""
     rules = [{
-        "lead": _lead(i, found), "text": r.text, "answer": r.answer, "coverage": f"{r.coverage:.0%}", "wide": f"{100 * r.coverage:.1f}", "support": f"{r.support:,}",
-        "precision": f"{r.precision:.0%}" if r.support else "no rows", "right": f"{100 * r.precision:.1f}" if r.support else "0", "low": f"{100 * r.low:.1f}", "high": f"{100 * r.high:.1f}", "known": r.support > 0,
+        "lead": _lead(i, found), "text": r.text, "answer": r.answer, "coverage": f"{r.coverage:.0%}", "wide": f"{100 * r.coverage:.1f}", "support": f"{r.support:,}", "known": r.support > 0,
+        "precision": f"{r.precision:.0%}" if r.support else "no rows", "right": f"{100 * r.precision:.1f}" if r.support else "0", "low": f"{100 * r.low:.1f}", "high": f"{100 * r.high:.1f}",
     } for i, r in enumerate(found.rules)]  # fmt: skip
     return rendered("rules", title=title(found), banner=banner(found), rules=rules, within=found.within)
 

@@ -165,8 +165,9 @@ def draw(found: Any, ax: "Axes") -> "Axes":
     for b in d.boxes:
         ax.add_patch(FancyBboxPatch((b.x, b.y), WIDE, TALL, boxstyle=f"round,pad=0,rounding_size={14 if b.leaf else 4}", facecolor=b.fill, edgecolor="white", lw=1.2, zorder=2))
         middle, one = b.x + WIDE / 2, len(b.lines) == 1
+        size, weight = (9.5, "bold") if b.leaf else (8.5, "normal")
         for i, t in enumerate(b.lines):
-            ax.text(middle, b.y + (TALL / 2 - 8 if one else 15 + 15 * i), t, size=9.5 if b.leaf else 8.5, weight="bold" if b.leaf else "normal", color=ON_COLOUR, ha="center", va="center", parse_math=False, zorder=3)
+            ax.text(middle, b.y + (TALL / 2 - 8 if one else 15 + 15 * i), t, size=size, weight=weight, color=ON_COLOUR, ha="center", va="center", parse_math=False, zorder=3)
         ax.text(middle, b.y + TALL - (15 if one else 11), b.small, size=7.5, color="#39424b", ha="center", va="center", parse_math=False, zorder=3)
     ax.set(xlim=(0, d.width), ylim=(d.height, 0), xticks=[], yticks=[])
     ax.set_aspect("equal")
