@@ -111,6 +111,17 @@ def test_code_on_the_page_runs(page: str, workplace: Path) -> None:
     assert list(workplace.glob("coffee.*"))
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["can-i-trust-it", "compare-methods", "deep-lift", "explain-trees", "metrics", "prototypes", "shapley-values", "surrogates", "text-weights", "train-with-explanations"])
+def test_code_of_other_pages_runs(name: str, workplace: Path) -> None:
+    assert "__name__" in run_page(read(f"docs/how-to/{name}.md"), workplace)
+
+
+def test_every_page_is_in_the_contents() -> None:
+    contents = set(re.findall(r"^how-to/([\w-]+)$", read("docs/index.md"), re.MULTILINE))
+    assert contents == {p.stem for p in (ROOT / "docs" / "how-to").glob("*.md")}
+
+
 @pytest.mark.parametrize(("name", "file"), [("counterfactuals", "refused.html"), ("anchors", "anchors.html")])
 def test_pages_about_single_rows(workplace: Path, name: str, file: str) -> None:
     run_page(read(f"docs/how-to/{name}.md"), workplace)
