@@ -318,7 +318,7 @@ def test_extra_columns_are_left_out_and_their_order_is_the_models(people):
     ("rows", "background", "sentence"),
     [
         (lambda t: t.iloc[[1]], None, "needs rows that absent cells are taken from"),
-        (lambda t: t.iloc[[1]], lambda t: t.iloc[:0], "needs rows that absent cells are taken from"),
+        (lambda t: t.iloc[[1]], lambda t: t.iloc[:0], "needs at least one row"),
         (lambda t: t.iloc[[1]].drop(columns="age"), lambda t: t, "no column in the rows 'age'"),
         (lambda t: t.iloc[[1]], lambda t: t.rename(columns={"age": "ages"}), "Did you mean 'ages'"),
         (lambda t: t.iloc[[1]].assign(age="old"), lambda t: t, "Column 'age' needs cells of type int64"),
