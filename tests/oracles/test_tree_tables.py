@@ -1,5 +1,7 @@
 """Tree SHAP in the raw columns of tables: against enumeration of those columns, asked of the pipeline itself or walked along its trees."""
 
+import itertools
+
 import numpy as np
 import pytest
 import torch
@@ -108,14 +110,21 @@ def mixed(row, background, present):
     return out
 
 
+def worths(net, how, own, background):
+    """What a coalition is worth, for every row; all coalitions are asked in one call."""
+    coalitions = list(itertools.product([False, True], repeat=own.shape[1]))
+    table = pandas.concat([mixed(own.iloc[[i]], background, s) for s in coalitions for i in range(len(own))], ignore_index=True)
+    found = scores(net, how, table).reshape(len(coalitions), len(own), len(background), -1).mean(2)
+    return lambda present: found[coalitions.index(tuple(present.tolist()))]
+
+
 @pytest.mark.parametrize("name", MODELS)
 def test_raw_columns_equal_enumeration_of_raw_columns(name):
     net, table, how = MODELS[name]()
     own, background = table.iloc[[3, 70]], table.iloc[100:112]
     near = 2e-5 if "xgboost" in name or name == "frames throughout" else 1e-10
-    worth = lambda present: np.stack([scores(net, how, mixed(own.iloc[[i]], background, present)).mean(0) for i in range(2)])  # noqa: E731
     features = type("Players", (), {"players": table.shape[1], "outputs": scores(net, how, own).shape[1]})
-    phi, _ = enumerated(features, own, worth)
+    phi, _ = enumerated(features, own, worths(net, how, own, background))
     target = 1
     got = TreeSHAP()(ask(wrap(net), own, target, baseline=background))
     of = target if features.outputs > 1 else 0
