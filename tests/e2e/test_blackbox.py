@@ -157,8 +157,9 @@ def repeated(home: Path, e: object) -> object:
     return scope["e"]
 
 
-def test_a_picture_and_a_function_on_bytes(home: Path) -> None:
-    told, e = explained(home, "photo.png", "--model", "boxes:red", "--method", "permutation-shapley", "--masker", "slic:20", "--budget", "200", "--seed", "3", "--target", "red", "--evidence", "none")
+def test_a_picture_and_a_function_on_bytes(capsys: pytest.CaptureFixture[str], home: Path) -> None:
+    asked = ("--model", "boxes:red", "--method", "permutation-shapley", "--masker", "slic:20", "--budget", "200", "--seed", "3", "--target", "red", "--evidence", "none")
+    told, e = inside(capsys, home, "photo.png", *asked)
     heat = e.heat()[0]
     assert heat[:20, :20].sum() / heat.abs().sum() > 0.9
     assert e.gap.abs().max() < 1e-6
@@ -191,13 +192,12 @@ def test_one_word_is_a_text_for_a_pipeline_and_with_text(capsys: pytest.CaptureF
     assert told["explanation"]["players"]["names"] == [["HELP.png", "ME"]]
 
 
-def test_a_row_of_numbers_and_a_function(home: Path) -> None:
+def test_a_row_of_numbers_and_a_function(capsys: pytest.CaptureFixture[str], home: Path) -> None:
     """A linear function has Shapley values in closed form: a weight times the distance to the background's mean."""
     from sklearn.linear_model import LinearRegression
 
-    _, e = explained(
-        home, "diabetes.csv", "--row", "3", "5", "--drop", "answer", "--model", "boxes:linear", "--background", "train.csv", "--method", "permutation-shapley", "--budget", "100", "--evidence", "none"
-    )
+    asked = ("--model", "boxes:linear", "--background", "train.csv", "--method", "permutation-shapley", "--budget", "100", "--evidence", "none")
+    _, e = inside(capsys, home, "diabetes.csv", "--row", "3", "5", "--drop", "answer", *asked)
     data = load_diabetes()
     weights = LinearRegression().fit(data.data, data.target).coef_
     want = (data.data[[3, 5]] - data.data[:30].mean(0)) * weights
