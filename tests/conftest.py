@@ -4,6 +4,7 @@ import gc
 import os
 import signal
 
+import pytest
 from hypothesis import settings
 
 # One thread is one thread for compiled trees as well: on a few rows two of them spend most of their time waiting for each other.
@@ -23,3 +24,10 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 
 def pytest_collection_finish() -> None:
     gc.freeze()
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """All that is asked of one method stands together: its tests share its answers, which a second worker would have to ask for again."""
+    kept = [i for i, item in enumerate(items) if "conformance" in item.path.parts and hasattr(item, "callspec") and "name" in item.callspec.params]
+    for i, item in zip(kept, sorted((items[i] for i in kept), key=lambda item: item.callspec.params["name"]), strict=True):
+        items[i] = item

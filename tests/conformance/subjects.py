@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from architectures import ViT
 from models import Subject, normal, subjects
+from pellucid.attribution import _segments
 from pellucid.backends import wrap
 from pellucid.core import catalogue
 from pellucid.core.card import Needs
@@ -40,6 +41,7 @@ class Few:
         return dataclasses.replace(fine, names=names, labels=None, make=lambda z, rows, copies: fine.make(z[:, own], rows, copies), share=lambda t: fine.share(t[:, own] / own.bincount()[own]))
 
 
+_segments._cut = functools.cache(_segments._cut.__wrapped__)  # a picture is cut in a frame of 224 x 224, and more of them are asked about here than are remembered
 QUICK = {"samples": 4, "budget": 48, "masker": Few()}
 """Parameters that only cost time. 48 coalitions of the 512 that nine players can form: a sample, in which a tolerance stops some rows before others."""
 QUICK_OF: dict[str, dict[str, Any]] = {"guided-integrated-gradients": {"steps": 8}, "blur-integrated-gradients": {"steps": 8}, "internal-influence": {"steps": 8}, "xrai": {"steps": 8}}

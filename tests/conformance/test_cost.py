@@ -14,9 +14,9 @@ places = pytest.mark.parametrize("place", PLACES)
 
 @methods
 @places
-@pytest.mark.parametrize("batch_size", [2, None], ids=["fixed", "measured"])
-def test_counted_rows_are_the_rows_the_model_saw(name, place, batch_size):
-    trial = tried(name, place, batch_size)
+@pytest.mark.parametrize("measured", [False, True], ids=["fixed", "measured"])
+def test_counted_rows_are_the_rows_the_model_saw(name, place, measured):
+    trial = tried(name, place, measured)
     cost = trial.explanation.cost
     assert cost.forward_rows == trial.rows
     assert cost.seconds > 0

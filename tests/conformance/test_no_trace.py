@@ -19,9 +19,9 @@ places = pytest.mark.parametrize("place", PLACES)
 
 @methods
 @places
-@pytest.mark.parametrize("batch_size", [2, None], ids=["fixed", "measured"])
-def test_after_an_answer(name, place, batch_size):
-    assert tried(name, place, batch_size).left == {}
+@pytest.mark.parametrize("measured", [False, True], ids=["fixed", "measured"])
+def test_after_an_answer(name, place, measured):
+    assert tried(name, place, measured).left == {}
 
 
 @methods

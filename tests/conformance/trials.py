@@ -12,7 +12,7 @@ import scipy.special  # noqa: F401
 import torch
 import torch.fx.experimental.symbolic_shapes  # torch imports it at its first gradient with grad_outputs, and sympy with it, which sets a filter of warnings, as scipy's parts do
 
-from conformance.subjects import METHODS, home
+from conformance.subjects import METHODS, home, reference
 from models import Counting
 from pellucid.backends import wrap
 from pellucid.core.explanation import Explanation
@@ -87,6 +87,7 @@ def run(method, place, **changes):
 
 
 @functools.cache
-def tried(name, place, batch_size=2):
-    """The run that several tests look at, each at something else; nobody changes its values."""
-    return run(METHODS[name], place, batch_size=batch_size)
+def tried(name, place, measured=False):
+    """The run that several tests look at, each at something else; nobody changes its values. In chunks that are measured, or so small that several are needed."""
+    many = reference(name, place).cost.forward_rows > 40
+    return run(METHODS[name], place, batch_size=None if measured else 7 if many else 2)
