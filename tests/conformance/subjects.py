@@ -1,8 +1,10 @@
 """What the whole catalogue is put through: every method, with every switch, at the input, at a layer and of a neuron."""
 
+import atexit
 import dataclasses
 import functools
 import itertools
+import shutil
 import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -55,7 +57,9 @@ QUICK_OF |= {name: {"steps": 6} for name in ("meaningful-perturbation", "extrema
 def mask_network() -> str:
     """A file with a mask network for the pictures, hardly trained."""
     net = fit_masking_model(SUBJECTS["pictures"].net(), SUBJECTS["pictures"].x, layers=(), steps=2, width=4, generator=torch.Generator().manual_seed(0))
-    return str(net.save(Path(tempfile.mkdtemp(prefix="pellucid")) / "mask.safetensors"))
+    folder = tempfile.mkdtemp(prefix="pellucid")
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    return str(net.save(Path(folder) / "mask.safetensors"))
 
 
 QUICK_OF |= {"sobol": {"budget": 96}, "maple": {"draws": 40, "trees": 4, "leaf": 4}}
