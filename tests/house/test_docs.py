@@ -112,7 +112,9 @@ def test_code_on_the_page_runs(page: str, workplace: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["can-i-trust-it", "compare-methods", "deep-lift", "explain-trees", "metrics", "prototypes", "shapley-values", "surrogates", "text-weights", "train-with-explanations"])
+@pytest.mark.parametrize("name", [
+    "can-i-trust-it", "compare-methods", "deep-lift", "explain-trees", "metrics", "prototypes", "shapley-values", "surrogates", "text-weights", "train-with-explanations",
+])  # fmt: skip
 def test_code_of_other_pages_runs(name: str, workplace: Path) -> None:
     assert "__name__" in run_page(read(f"docs/how-to/{name}.md"), workplace)
 

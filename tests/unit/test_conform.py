@@ -43,7 +43,10 @@ def faults(method):
     return {f.duty: f.fault for f in conform(method) if f.fault}
 
 
-@pytest.mark.parametrize(("name", "quick"), [("saliency", {}), ("grad-cam", {}), ("occlusion", {"window": 3, "stride": 3}), ("smooth-grad", {"samples": 2})], ids=lambda v: v if isinstance(v, str) else "")
+OURS = {"saliency": {}, "grad-cam": {}, "occlusion": {"window": 3, "stride": 3}, "smooth-grad": {"samples": 2}}
+
+
+@pytest.mark.parametrize(("name", "quick"), OURS.items(), ids=OURS)
 def test_our_own_keep_their_word(name, quick):
     method = catalogue.make("methods", name, **quick)
     found = list(conform(method))
