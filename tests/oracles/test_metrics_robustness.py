@@ -13,7 +13,8 @@ from models import made
 from pellucid import metrics as M
 from pellucid.core import catalogue
 from pellucid.core.procedure import Values
-from pellucid.metrics._shuffling import histogram_entropy, shuffled_layers, stages
+from pellucid.metrics._permuted import permuted
+from pellucid.metrics._shuffling import histogram_entropy, stages
 from pellucid.run.conformance import conform_metric
 
 GEN = torch.Generator().manual_seed(11)
@@ -148,7 +149,7 @@ def test_consistency():
 def test_shuffled_layers_keep_their_numbers_and_the_network_stays_alive():
     """Fresh parameters in every layer, BatchNorm included, make a deep network a constant; shuffled ones do not."""
     net = deep()
-    other = shuffled_layers(net, ["3", "4", "8"], PICTURES, 0)
+    other = permuted(net, PICTURES, 0, ["3", "4", "8"])
     for (name, a), (_, b) in zip(net.named_parameters(), other.named_parameters(), strict=True):
         assert torch.equal(a.flatten().sort().values, b.flatten().sort().values)
         assert torch.equal(a, b) == name.startswith("0") or a.ndim == 1

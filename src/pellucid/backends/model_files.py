@@ -14,7 +14,6 @@ from ._ubjson import ubjson
 from .trees import Trees
 from .wrap import wrap
 
-PICKLES = (".pkl", ".pickle", ".joblib")
 TEXT_FORMAT = 4
 """The newest of LightGBM's text formats that is known."""
 

@@ -11,7 +11,7 @@ from .estimator import Fitted, stamped
 from .paying import paying
 from .procedure import Procedure
 from .question import Question
-from .tree import Tree, leaves
+from .tree import Tree
 
 
 class Budget(Protocol):
@@ -72,8 +72,3 @@ class Search(Procedure):
         wrong = found.success & ((short > 0) | (within.excess(found.points, q) > 0))
         if wrong.any():
             raise CannotComplete(f"{self.name} counted {int(wrong.sum())} points as found that miss the goal or break the budget. This is a fault of the search.")
-
-
-def rows_found(found: Found) -> int:
-    """How many rows have at least one point that reaches the goal."""
-    return int(found.success.any(0).sum()) if leaves(found.points) else 0

@@ -1,7 +1,9 @@
 """A live network that knows nothing: the same architecture with the numbers of every weight tensor shuffled."""
 
 import copy
-from collections.abc import Callable
+import itertools
+import operator
+from collections.abc import Callable, Collection
 
 import torch
 from torch import Tensor, nn
@@ -15,21 +17,26 @@ PICTURES = 22
 """Rows on which BatchNorm's statistics are estimated again: without that, a shuffled network is dead."""
 
 
-def permuted(module: nn.Module, x: Tree, seed: int) -> nn.Module:
-    """A deep copy of `module` with each parameter shuffled and BatchNorm estimated on variants of `x`; the user's stays as it was."""
+def permuted(module: nn.Module, x: Tree, seed: int, layers: Collection[str] | None = None) -> nn.Module:
+    """A deep copy of `module` with each parameter shuffled, of those `layers` or of all; the user's stays as it was.
+
+    BatchNorms, from the first shuffled layer on, are estimated on variants of `x`.
+    """
     twin = _twin(module)
     gen = torch.Generator().manual_seed(seed)
+    named = [(m, layers is None or name in layers) for name, m in twin.named_modules()]
     with torch.no_grad():
-        for p in twin.parameters():
+        for p in dict.fromkeys(p for m, chosen in named if chosen for p in m.parameters(recurse=False)):
             order = torch.randperm(p.numel(), generator=gen).to(p.device)
             p.copy_(p.flatten()[order].view_as(p))
-    _estimate(twin, x, gen)
+    reached = itertools.accumulate((chosen for _, chosen in named), operator.or_)
+    _estimate(twin, [m for (m, _), behind in zip(named, reached, strict=True) if behind and _counts(m)], x, gen)
     return twin.eval()
 
 
 def rows_needed(module: nn.Module) -> int:
     """Forward rows that making one permuted network costs."""
-    return PICTURES if _norms(module) else 0
+    return PICTURES if any(map(_counts, module.modules())) else 0
 
 
 def variants(x: Tree, n: int, gen: torch.Generator) -> Tree:
@@ -45,12 +52,12 @@ def _twin(module: nn.Module) -> nn.Module:
         raise NotApplicable(f"A permuted network needs a module that can be copied; {type(module).__name__} cannot: {why}") from None
 
 
-def _norms(module: nn.Module) -> list[_BatchNorm]:
-    return [m for m in module.modules() if isinstance(m, _BatchNorm) and m.track_running_stats]
+def _counts(m: nn.Module) -> bool:
+    """Whether a module is a BatchNorm that keeps statistics."""
+    return isinstance(m, _BatchNorm) and m.track_running_stats
 
 
-def _estimate(twin: nn.Module, x: Tree, gen: torch.Generator) -> None:
-    norms = _norms(twin)
+def _estimate(twin: nn.Module, norms: list[_BatchNorm], x: Tree, gen: torch.Generator) -> None:
     if not norms:
         return
     for m in norms:

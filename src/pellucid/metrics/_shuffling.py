@@ -1,58 +1,19 @@
 """Copies of a network of which some layers are shuffled: each tensor keeps its numbers, and BatchNorm behind them is estimated again."""
 
 import itertools
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 
 import torch
 from torch import Tensor, nn
-from torch.nn.modules.batchnorm import _BatchNorm
 
 from ..backends.torch_module import TorchModel
 from ..backends.wrap import wrap
 from ..core.errors import NotApplicable
 from ..core.explanation import Explanation
-from ..core.model import call_args
 from ..core.question import Question
-from ..core.tree import Tree
 from ._near import runnable
-from ._permuted import PICTURES, _twin, variants
+from ._permuted import permuted
 from ._subject import Subject
-
-ORDERS = ("top-down", "bottom-up", "independent")
-
-
-def shuffled_layers(module: nn.Module, names: Sequence[str], x: Tree, seed: int) -> nn.Module:
-    """A deep copy with the parameters of those layers shuffled; BatchNorms from the first of them on are estimated on variants of `x`."""
-    twin = _twin(module)
-    gen = torch.Generator().manual_seed(seed)
-    with torch.no_grad():
-        for name, m in twin.named_modules():
-            for p in m.parameters(recurse=False) if name in names else ():
-                order = torch.randperm(p.numel(), generator=gen).to(p.device)
-                p.copy_(p.flatten()[order].view_as(p))
-    behind = False
-    norms = []
-    for name, m in twin.named_modules():
-        behind = behind or name in names
-        if behind and isinstance(m, _BatchNorm) and m.track_running_stats:
-            norms.append(m)
-    _settle(twin, norms, x, gen)
-    return twin.eval()
-
-
-def _settle(twin: nn.Module, norms: list[_BatchNorm], x: Tree, gen: torch.Generator) -> None:
-    for m in norms:
-        m.reset_running_stats()
-        m.momentum = None
-        m.train()
-    if not norms:
-        return
-    args, kwargs = call_args(variants(x, PICTURES, gen))
-    try:
-        with torch.no_grad():
-            twin(*args, **kwargs)
-    except ValueError as why:
-        raise NotApplicable(f"A shuffled network needs its BatchNorm estimated again, and this batch does not allow it: {why}") from None
 
 
 def stages(module: nn.Module, order: str, most: int) -> list[tuple[str, ...]]:
@@ -87,7 +48,7 @@ def questions(e: Explanation, who: str, order: str, most: int, moves: bool = Fal
     s = runnable(e, who, moves)
     model = network(s.q, who)
     every = stages(model.module, order, most)
-    return s, ((names, asked_of(s.q, model, shuffled_layers(model.module, names, s.q.x, s.q.seed + k))) for k, names in enumerate(every))
+    return s, ((names, asked_of(s.q, model, permuted(model.module, s.q.x, s.q.seed + k, names))) for k, names in enumerate(every))
 
 
 def histogram_entropy(values: Tensor, bins: int) -> Tensor:
