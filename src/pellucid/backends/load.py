@@ -30,6 +30,11 @@ def names() -> dict[str, str]:
     return {name: line for name, (_, line) in BUILT_IN.items()}
 
 
+def model_of(model: Any) -> Model:
+    """What a front door is given as a model: its name, or what a user holds."""
+    return load(model) if isinstance(model, str) else wrap(model)
+
+
 def load(spec: str, weights: str | Path | None = None, trust: bool = False, fold: bool = False, **settings: Any) -> Model:
     """A model by name ("efficientnet-lite0"), by what holds or makes it ("pkg.mod:factory", with `weights="x.safetensors"`), by file or by address.
 

@@ -12,6 +12,7 @@ from ..core.errors import UsageError
 from ..core.model import Model
 from ..core.question import Question, ask
 from ..modalities.columns import Column, as_codes, coded, columns_of, described, framed, read
+from .frame import as_frame
 from .function import FunctionModel, as_array
 
 
@@ -40,8 +41,7 @@ def ask_table(
     Its point is (rows, columns) of numbers - of a DataFrame the codes of its cells - and `columns_of(q)` says what they stand for.
     `kinds` names what a column holds where that cannot be seen; `known` are the columns of a table read before, whose codes are meant.
     """
-    if hasattr(data, "to_pandas") and not hasattr(data, "iloc"):
-        data = data.to_pandas()
+    data = as_frame(data)
     if not hasattr(data, "iloc"):
         return _numbers(model, data, target, baseline, kinds, ids, seed, batch_size, known)
     if not isinstance(model, FunctionModel):

@@ -13,7 +13,7 @@ from ..core.errors import UsageError
 from ..core.model import Model
 from ..core.question import Question, ask
 from ..core.tree import map_leaves
-from ..modalities.text import ABSENT, Span, TextMasker, Tokens, instead, without
+from ..modalities.text import ABSENT, UNITS, Span, TextMasker, Tokens, instead, without
 from .function import FunctionModel
 from .wrap import wrap
 
@@ -24,8 +24,18 @@ def text_question(
     model: Any, texts: str | Sequence[str], *, unit: Any = "word", absent: str = "auto", tokenizer: Any = None, target: Any = None, ids: Any = None, seed: int = 0, batch_size: Any = None,
 ) -> Question:
     """The question which pieces of these texts are present: of a network with its tokenizer, or of a callable on lists of texts."""
-    posed = pose(wrap(model), texts, TextMasker(unit, absent, tokenizer))
-    return ask(posed[0], posed[1], target, None, posed[2], ids, seed, batch_size)
+    asked, x, baseline = pose(wrap(model), texts, TextMasker(unit, absent, tokenizer))
+    return ask(asked, x, target, None, baseline, ids, seed, batch_size)
+
+
+def text_masker(masker: Any) -> TextMasker | None:
+    """The masker of texts that is meant by one, or by the name of a unit; None for any other masker."""
+    return masker if isinstance(masker, TextMasker) else TextMasker(masker) if isinstance(masker, str) and masker in UNITS else None
+
+
+def posed(model: Model, inputs: Any, baseline: Any, masker: TextMasker | None) -> tuple[Model, Any, Any]:
+    """What is really asked: texts that come with a masker become the presence of their pieces."""
+    return pose(model, inputs, masker, baseline) if masker is not None else (model, inputs, baseline)
 
 
 def pose(model: Model, texts: Any, masker: TextMasker, baseline: Any = None) -> tuple[Model, Any, Any]:

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..core.catalogue import entries
+from ..core.catalogue import named
 from ..core.errors import CannotComplete, UnknownName, UsageError
 from . import explain, inputs
 from .exits import DONE
@@ -38,7 +38,7 @@ def check(args: argparse.Namespace) -> tuple[list[str], list[str], dict[str, Any
     inputs.kind_of(args)
     methods, metrics = names(args.methods, "methods"), names(args.metrics, "metrics")
     asked = parameters(args.parameters) | {k: v for k in ("masker", "budget", "tol") if (v := getattr(args, k)) is not None}
-    fields = {f.name for m in methods for f in entries("methods")[m].fields}
+    fields = {f.name for m in methods for f in named("methods", m).fields}
     for name in asked:
         if name not in fields and not (name == "masker" and asked[name] in explain.UNITS):
             raise UnknownName("parameter of these methods", name, fields)
@@ -51,8 +51,7 @@ def names(given: str, kind: str) -> list[str]:
     if not found:
         raise UsageError(f"--{kind} needs names with commas between them, such as {'integrated-gradients,grad-cam' if kind == 'methods' else 'mask-fidelity,class-dependence'}.")
     for n in found:
-        if n not in entries(kind):
-            raise UnknownName(kind.removesuffix("s"), n, entries(kind), f"`pellucid list {kind}` shows them all.")
+        named(kind, n)
     return found
 
 

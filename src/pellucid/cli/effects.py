@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..core.catalogue import entries
+from ..core.catalogue import check_names, entries, named
 from ..core.errors import UnknownName, UsageError
 from . import inputs, tables
 from .exits import DONE
@@ -41,15 +41,11 @@ def _check(args: argparse.Namespace) -> dict[str, Any]:
     from ..run.store import check_writable
 
     check_writable(args.out)
-    known = entries("effects")
-    if args.method not in known:
-        raise UnknownName("effect", args.method, known, "`pellucid list effects` shows them all.")
-    asked, fields = parameters(args.parameters), [f.name for f in known[args.method].fields]
-    for name in asked:
-        if name not in fields:
-            raise UnknownName(f"parameter of {args.method}", name, fields, f"It takes {', '.join(fields)}.")
-    if args.by is not None and "by" not in fields:
-        raise UsageError(f"--by goes with {', '.join(n for n, e in known.items() if any(f.name == 'by' for f in e.fields))}; {args.method} compares no groups.")
+    asked = parameters(args.parameters)
+    check_names(named("effects", args.method), asked)
+    comparing = [n for n, e in entries("effects").items() if any(f.name == "by" for f in e.fields)]
+    if args.by is not None and args.method not in comparing:
+        raise UsageError(f"--by goes with {', '.join(comparing)}; {args.method} compares no groups.")
     table = inputs.read(Path(args.table))
     for name in [*_split(args.columns, table.columns), *args.drop, *([args.by] if args.by else []), *tables.kinds(args.kinds)]:
         for part in [name] if name in table.columns else name.split(":"):

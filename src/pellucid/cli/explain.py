@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..core.catalogue import entries
+from ..core.catalogue import check_names, named
 from ..core.errors import UnknownName, UsageError
 from . import inputs
 from .exits import DONE, GATE_FAILED, say
@@ -51,14 +51,9 @@ def _check(args: argparse.Namespace) -> dict[str, Any]:
     inputs.kind_of(args)
     asked = parameters(args.parameters)
     game = {k: v for k in ("masker", "budget", "tol") if (v := getattr(args, k)) is not None}
-    known = entries("methods")
     if args.method != "auto":
-        if args.method not in known:
-            raise UnknownName("method", args.method, known, "`pellucid list methods` shows them all.")
-        fields = [f.name for f in known[args.method].fields]
-        for name in asked | game:
-            if name not in fields and not (name == "masker" and game[name] in UNITS):
-                raise UnknownName(f"parameter of {args.method}", name, fields, f"It takes {', '.join(fields) or 'none'}.")
+        texts = game.get("masker") in UNITS
+        check_names(named("methods", args.method), [n for n in asked | game if not (n == "masker" and texts)])
     elif asked:
         raise UsageError(f"--set gives parameters to a method; got {', '.join(asked)} and no --method. Name the method.")
     return asked | game

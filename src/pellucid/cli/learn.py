@@ -9,10 +9,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..core.catalogue import entries
+from ..core.catalogue import check_names, entries
 from ..core.errors import UnknownName
 from . import inputs, tables
 from .exits import DONE
+from .parser import parameters
 
 if TYPE_CHECKING:
     from ..core.estimator import Fitted
@@ -46,11 +47,8 @@ def _check(args: argparse.Namespace) -> dict[str, Any]:
     known = {name: entry for kind in KINDS for name, entry in entries(kind).items()}
     if args.method not in known:
         raise UnknownName("method to learn by", args.method, known, "`pellucid list surrogates`, `list examples` and `list effects` show them all.")
-    asked = tables.asked(args)
-    fields = [f.name for f in known[args.method].fields]
-    for name in asked:
-        if name not in fields:
-            raise UnknownName(f"parameter of {args.method}", name, fields, f"It takes {', '.join(fields) or 'none'}.")
+    asked = parameters(args.parameters)
+    check_names(known[args.method], asked)
     check_writable(args.out)
     return asked
 

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 
 from ..core.errors import UsageError
 from . import inputs
-from .parser import parameters
 
 if TYPE_CHECKING:
     from ..core.estimator import Fitted
@@ -79,8 +78,3 @@ def code(args: argparse.Namespace, lines: tuple[str, ...], call: str, told: dict
     words = ", ".join(f"{k}={v!r}" for k, v in told.items() if v not in (None, {}))
     body = "\n".join(lines)
     return f"import pellucid as pel\n\nmodel = pel.load({load})\n{body}\nfound = {call}(model, table, {words})"
-
-
-def asked(args: argparse.Namespace) -> dict[str, Any]:
-    """The method's parameters as they were given."""
-    return parameters(args.parameters)

@@ -5,7 +5,7 @@ import functools
 import importlib
 import importlib.metadata
 import importlib.util
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -64,22 +64,32 @@ def entries(kind: str) -> dict[str, Entry]:
     return found
 
 
-def load(kind: str, name: str) -> type:
-    """The class behind a name."""
+def named(kind: str, name: str) -> Entry:
+    """The procedure of that name."""
     known = entries(kind)
     if name not in known:
         raise UnknownName(kind.removesuffix("s"), name, known, f"`pellucid list {kind}` shows them all.")
-    entry = known[name]
+    return known[name]
+
+
+def check_names(entry: Entry, parameters: Iterable[str]) -> None:
+    """Refuses parameters that a procedure does not take."""
+    known = [f.name for f in entry.fields]
+    for given in parameters:
+        if given not in known:
+            raise UnknownName(f"parameter of {entry.name}", given, known, f"It takes {', '.join(known) or 'none'}.")
+
+
+def load(kind: str, name: str) -> type:
+    """The class behind a name."""
+    entry = named(kind, name)
     return getattr(importlib.import_module(entry.module), entry.cls)
 
 
 def make(kind: str, name: str, **parameters: Any) -> Any:
     """A procedure by name, with its parameters checked."""
-    cls, known = load(kind, name), {f.name: f for f in entries(kind)[name].fields}
-    for given in parameters:
-        if given not in known:
-            takes = f"It takes {', '.join(known)}." if known else "It takes none."
-            raise UnknownName(f"parameter of {name}", given, known, takes)
+    cls = load(kind, name)
+    check_names(named(kind, name), parameters)
     return cls(**parameters)
 
 

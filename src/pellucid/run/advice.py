@@ -147,7 +147,8 @@ def advise(
     for word, given, known in (("question", question, QUESTIONS), ("cost", cost, tuple(COSTS))):
         if given not in known:
             raise UnknownName(word, str(given), known, f"It takes {', '.join(known)}.")
-    from .explain import _model as model_of, _posed as posed, _text_masker as text_masker
+    from ..backends.load import model_of
+    from ..backends.text import posed, text_masker
 
     wrapped = model_of(model)
     posed_model, x, start = posed(wrapped, inputs, baseline, text_masker(masker))

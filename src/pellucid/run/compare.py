@@ -10,6 +10,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ..backends.load import model_of
+from ..backends.text import posed, text_masker
 from ..core import catalogue
 from ..core.errors import NotApplicable, UnknownName, UsageError
 from ..core.evidence import Cost
@@ -22,7 +24,6 @@ from ..core.tree import leaves, rows_of, take
 from ..metrics._verdict import Cuts, Facts, judge, judge_rows
 from ._compared_rows import Chunk, Chunks, Runner
 from .comparison import Compared, Comparison, Shown
-from .explain import _model, _posed, _text_masker
 from .store import Store
 
 CHUNK, PICTURES = 4, 3
@@ -45,8 +46,8 @@ def compare(
     lines, scorers = named_methods(methods, parameters), named_metrics(metrics)
     if chunk < 1 or pictures < 0:
         raise UsageError(f"compare needs chunk of at least 1 and pictures of at least 0; got {chunk} and {pictures}.")
-    masker = _text_masker(parameters.get("masker"))
-    setting = Setting(_model(model), target, at, baseline, seed, batch_size, masker)
+    masker = text_masker(parameters.get("masker"))
+    setting = Setting(model_of(model), target, at, baseline, seed, batch_size, masker)
     runner = Runner(lines, scorers, controls, seed)
     batches = chunked(inputs, chunk)
     with contextlib.ExitStack() as stack:
@@ -76,7 +77,7 @@ class Setting:
     def ask(self, rows: Any, ids: Sequence[Any], target: Any, at: int) -> Question:
         """The question of one chunk, its own predictions looked up."""
         baseline = _rows_of(self.baseline, at, len(ids), rows)
-        model, x, start = _posed(self.model, rows, baseline, self.masker)
+        model, x, start = posed(self.model, rows, baseline, self.masker)
         q = ask(model, x, target, self.at, start, ids, self.seed, self.batch_size)
         if q.size != len(ids):
             raise UsageError(f"compare needs as many rows as ids; a chunk of {len(ids)} gave {q.size} rows.")
@@ -139,7 +140,7 @@ def named_methods(methods: Sequence[Any] | Mapping[str, Any], shared: Mapping[st
         if not isinstance(name, Method):
             raise UsageError(f"compare needs names of methods or Methods; got a {type(name).__name__}.")
         made.append((label, name))
-    idle = set(shared) - used - ({"masker"} if _text_masker(shared.get("masker")) is not None else set())
+    idle = set(shared) - used - ({"masker"} if text_masker(shared.get("masker")) is not None else set())
     if idle:
         raise UnknownName("parameter of these methods", sorted(idle)[0], sorted({f for _, m in made for f in m.parameters()}))
     return _labelled(made)

@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from ..backends import load, wrap
+from ..backends.frame import as_frame
+from ..backends.load import model_of
 from ..backends.tabular import ask_table
 from ..core import catalogue
 from ..core.errors import CannotComplete, UsageError
@@ -37,7 +38,7 @@ def counterfactual(
     `kinds` says what a column holds where that cannot be seen: {"zip": "category"}. Other keywords are parameters of the search (`pellucid show counterfactual-search`).
     """
     search: CounterfactualSearch = catalogue.make("counterfactuals", "counterfactual-search", n=n, **parameters)
-    held = load(model) if isinstance(model, str) else wrap(model)
+    held = model_of(model)
     rows, data, names = _rows(rows, data)
     q, usual, columns = _asked(held, rows, data, kinds, ids if ids is not None else names, seed, batch_size)
     goal, target, wanted = wanted_of(q, target, at_least, at_most, between, margin)
@@ -65,7 +66,7 @@ def _whose(ids: Sequence[Any]) -> str:
 
 def _rows(rows: Any, data: Any) -> tuple[Any, Any, Sequence[Any] | None]:
     """Rows and data as tables of the same columns, and the rows' names."""
-    rows, data = (t.to_pandas() if hasattr(t, "to_pandas") and not hasattr(t, "iloc") else t for t in (rows, data))
+    rows, data = map(as_frame, (rows, data))
     if data is None or not hasattr(data, "__len__") or not len(data):
         raise UsageError("Counterfactuals need rows of data, which show what is usual; got none. Give data=train.")
     if isinstance(rows, (int, np.integer)) or isinstance(rows, (list, tuple)) and rows and all(isinstance(r, (int, np.integer)) for r in rows):

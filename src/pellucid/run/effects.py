@@ -3,9 +3,9 @@
 from dataclasses import replace
 from typing import Any
 
-from ..backends import load, wrap
+from ..backends.frame import as_frame
+from ..backends.load import model_of
 from ..backends.tabular import ask_table
-from ..core import catalogue
 from ..core.errors import UnknownName, UsageError
 from ..core.estimator import Estimator, Fitted
 from ..core.progress import Watcher, watching
@@ -13,6 +13,7 @@ from ..core.question import Question
 from ..core.target import PerRow
 from ..effects._rows import Labels, levels
 from ..modalities.columns import columns_of, read
+from .learn import named
 
 
 def effect(
@@ -26,27 +27,15 @@ def effect(
     `target`: a class or another quantity, the same for all rows; of two classes the second unless said. `by`: a column, also one that the model does not
     take, or a label for every row: each group of rows gets its own curve. `kinds` says what a column holds where that cannot be seen: {"zip": "category"}.
     """
-    if hasattr(data, "to_pandas") and not hasattr(data, "iloc"):
-        data = data.to_pandas()
-    q = ask_table(load(model) if isinstance(model, str) else wrap(model), data, target, kinds=kinds, ids=ids, seed=seed, batch_size=batch_size)
+    data = as_frame(data)
+    q = ask_table(model_of(model), data, target, kinds=kinds, ids=ids, seed=seed, batch_size=batch_size)
     asked = {**parameters, **({"columns": columns} if columns is not None else {}), **({"by": _groups(by, data, q)} if by is not None else {})}
-    chosen, notes = _made(method, asked), list[str]()
+    chosen, notes = named(method, asked, ["effects"]), list[str]()
     with watching(progress):
         if target is None:
             q, notes = _one_target(q)
         found = chosen(q)
     return replace(found, notes=(*notes, *found.notes), provenance={**found.provenance, "notes": [*notes, *found.provenance.get("notes", [])]})
-
-
-def _made(method: str | Estimator, asked: dict[str, Any]) -> Estimator:
-    if isinstance(method, Estimator):
-        if asked:
-            raise UsageError(f"Parameters go into the method itself; got {', '.join(asked)} beside a {type(method).__name__}.")
-        return method
-    if method not in catalogue.entries("effects"):
-        raise UnknownName("effect", str(method), catalogue.entries("effects"), "`pellucid list effects` shows them all.")
-    made: Estimator = catalogue.make("effects", method, **asked)
-    return made
 
 
 def _groups(by: Any, data: Any, q: Question) -> Any:

@@ -5,20 +5,18 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..backends import load, wrap
-from ..backends.text import pose
+from ..backends.load import model_of
+from ..backends.text import posed, text_masker
 from ..core import catalogue
 from ..core.card import Card
 from ..core.errors import UsageError
 from ..core.evidence import Cost
 from ..core.explanation import Explanation
-from ..core.model import Model
 from ..core.procedure import Method, Values
 from ..core.progress import Watcher, watching
 from ..core.provenance import describe
 from ..core.question import Question, ask
 from ..core.tree import Tree, each, leaves
-from ..modalities.text import UNITS, TextMasker
 from .advice import picked
 
 LEVELS = ("none", "basic", "full")
@@ -39,7 +37,7 @@ def explain(
     """
     if evidence not in LEVELS:
         raise UsageError(f"evidence needs to be one of {', '.join(LEVELS)}; got {evidence!r}.")
-    model, inputs, baseline = _posed(_model(model), inputs, baseline, _text_masker(parameters.get("masker", getattr(method, "masker", None))))
+    model, inputs, baseline = posed(model_of(model), inputs, baseline, text_masker(parameters.get("masker", getattr(method, "masker", None))))
     q = ask(model, inputs, target, at, baseline, ids, seed, batch_size)
     chosen, reason = _method(method, q, parameters)
     with watching(progress):
@@ -51,7 +49,7 @@ def explain(
 
 def assess(model: Any, inputs: Any, values: Any, target: Any = None, *, at: Any = None, evidence: str = "basic", seed: int = 0, progress: Watcher | None = None) -> Explanation:
     """Can a map that was made elsewhere be trusted? The same evidence, for values shaped like the input or (B, H, W)."""
-    q = ask(_model(model), inputs, target, at, None, None, seed, None)
+    q = ask(model_of(model), inputs, target, at, None, None, seed, None)
     with watching(progress):
         found = Values(_fitted(values, q), notes=("the values were made elsewhere",))
         card = Card(title="made elsewhere", paper="")
@@ -69,19 +67,6 @@ def _with_evidence(e: Explanation, method: Method | None, level: str) -> Explana
         q.close()
 
 
-def _model(model: Any) -> Model:
-    return load(model) if isinstance(model, str) else wrap(model)
-
-
-def _text_masker(masker: Any) -> TextMasker | None:
-    return masker if isinstance(masker, TextMasker) else TextMasker(masker) if isinstance(masker, str) and masker in UNITS else None
-
-
-def _posed(model: Model, inputs: Any, baseline: Any, masker: TextMasker | None) -> tuple[Model, Any, Any]:
-    """What is really asked: texts that come with a masker become the presence of their pieces."""
-    return pose(model, inputs, masker, baseline) if masker is not None else (model, inputs, baseline)
-
-
 def _method(method: str | Method, q: Question, parameters: dict[str, Any]) -> tuple[Method, str]:
     if isinstance(method, Method):
         if parameters:
@@ -91,7 +76,7 @@ def _method(method: str | Method, q: Question, parameters: dict[str, Any]) -> tu
         raise UsageError(f"method needs a name or a Method; got {type(method).__name__}.")
     name, reason = (advice.method, advice.reason) if method == "auto" and (advice := picked(q, bool({"masker", "budget", "tol"} & set(parameters)))) else (method, "")
     known = catalogue.entries("methods").get(name)
-    if _text_masker(parameters.get("masker")) is not None and known is not None and "masker" not in [f.name for f in known.fields]:
+    if text_masker(parameters.get("masker")) is not None and known is not None and "masker" not in [f.name for f in known.fields]:
         parameters = {k: v for k, v in parameters.items() if k != "masker"}  # the question is about its pieces already
     return catalogue.make("methods", name, **parameters), reason
 

@@ -1,8 +1,9 @@
 """`pel.learn`: something learnt from a model and rows of data, in one call."""
 
+from collections.abc import Sequence
 from typing import Any
 
-from ..backends import load, wrap
+from ..backends.load import model_of
 from ..backends.tabular import ask_table
 from ..core import catalogue
 from ..core.errors import UnknownName, UsageError
@@ -10,8 +11,8 @@ from ..core.estimator import Estimator, Fitted
 from ..core.progress import Watcher, watching
 from ..core.question import ask
 
-KINDS = ("effects", "surrogates", "examples")
-"""The kinds of procedure that learn from rows of data."""
+KINDS = {"effects": "effect", "surrogates": "surrogate", "examples": "way to choose examples"}
+"""The kinds of procedure that learn from rows of data, and what one of each is called."""
 
 
 def learn(
@@ -25,7 +26,7 @@ def learn(
     {"zip": "category"}. Other keywords are the method's parameters.
     """
     chosen = named(method, parameters)
-    asked = load(model) if isinstance(model, str) else wrap(model)
+    asked = model_of(model)
     if isinstance(data, (list, tuple)) and data and all(isinstance(t, str) for t in data):
         q = ask(asked, list(data), target, None, None, ids, seed, batch_size)
     else:
@@ -34,14 +35,15 @@ def learn(
         return chosen(q)
 
 
-def named(method: str | Estimator, parameters: dict[str, Any]) -> Estimator:
-    """The estimator behind a name, with its parameters; one that is made already takes none."""
+def named(method: str | Estimator, parameters: dict[str, Any], kinds: Sequence[str] = tuple(KINDS)) -> Estimator:
+    """The estimator behind a name of these kinds, with its parameters; one that is made already takes none."""
     if isinstance(method, Estimator):
         if parameters:
             raise UsageError(f"Parameters go into the method itself; got {', '.join(parameters)} beside a {type(method).__name__}.")
         return method
-    known = {name: kind for kind in KINDS for name in catalogue.entries(kind)}
+    known = {name: kind for kind in kinds for name in catalogue.entries(kind)}
     if method not in known:
-        raise UnknownName("effect, surrogate or way to choose examples", str(method), known, f"`pellucid list {KINDS[0]}` shows some.")
+        *some, last = (KINDS[kind] for kind in kinds)
+        raise UnknownName(f"{', '.join(some)} or {last}" if some else last, str(method), known, f"`pellucid list {kinds[0]}` shows {'some' if some else 'them all'}.")
     made: Estimator = catalogue.make(known[method], method, **parameters)
     return made
