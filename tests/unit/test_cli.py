@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from pellucid import cli
-from pellucid.cli import doctor, exits, explain, inputs, listing, parser
+from pellucid.cli import doctor, exits, explain, inputs, listing, parser, words
 from pellucid.core.catalogue import entries
 from pellucid.core.errors import CannotComplete, UsageError
 from pellucid.run.store import Store
@@ -115,7 +115,7 @@ def test_showing_says_when_a_method_misleads(capsys: pytest.CaptureFixture[str])
 
 
 def test_values_on_the_command_line_have_their_types() -> None:
-    given = parser.parameters(["steps=50", "tol=0.1", "rule=midpoint", "absolute=false", "window=(2, 3)", "note=a=b"])
+    given = words.parameters(["steps=50", "tol=0.1", "rule=midpoint", "absolute=false", "window=(2, 3)", "note=a=b"])
     assert given == {"steps": 50, "tol": 0.1, "rule": "midpoint", "absolute": False, "window": (2, 3), "note": "a=b"}
     args = parser.parse(["explain", "a.png", "--model", "m", "--target", "-1", "--baseline", "0.5", "--set", "a=1", "b=2", "--set", "c=3", "--batch-size", "4"])
     assert (args.target, args.baseline, args.parameters, args.batch_size) == (-1, 0.5, ["a=1", "b=2", "c=3"], 4)

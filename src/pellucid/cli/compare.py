@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 from ..core.catalogue import named
 from ..core.errors import CannotComplete, UnknownName, UsageError
-from . import explain, inputs
+from . import asking, inputs
 from .exits import DONE
-from .parser import parameters
+from .words import parameters
 
 if TYPE_CHECKING:
     from ..run.comparison import Comparison
@@ -40,7 +40,7 @@ def check(args: argparse.Namespace) -> tuple[list[str], list[str], dict[str, Any
     asked = parameters(args.parameters) | {k: v for k in ("masker", "budget", "tol") if (v := getattr(args, k)) is not None}
     fields = {f.name for m in methods for f in named("methods", m).fields}
     for name in asked:
-        if name not in fields and not (name == "masker" and asked[name] in explain.UNITS):
+        if name not in fields and not (name == "masker" and asked[name] in asking.UNITS):
             raise UnknownName("parameter of these methods", name, fields)
     return methods, metrics, asked
 
@@ -59,16 +59,15 @@ def compared(args: argparse.Namespace, methods: list[str], metrics: list[str], a
     """The comparison, kept in the directory with its page and its picture."""
     import dataclasses
 
-    from ..backends.load import load
     from ..run.compare import compare
     from ..run.store import Store
     from ..views.fitted import image_bytes, page
 
-    model = load(args.model, args.weights, args.trust, args.fold, **explain._settings(args))
-    given = explain._given(args, model)
+    model = asking.model_of(args)
+    given = asking.given(args, model)
     baseline = given.baseline if given.baseline is not None else args.baseline
     try:
-        with explain._bar() as watcher:
+        with asking.bar() as watcher:
             found = compare(model, given.inputs, methods=methods, metrics=metrics, target=args.target, at=args.at, baseline=baseline, ids=given.ids, seed=args.seed, batch_size=args.batch_size,
                             chunk=args.chunk, store=args.out, resume=args.resume, progress=watcher, **asked)  # fmt: skip
     except KeyboardInterrupt:

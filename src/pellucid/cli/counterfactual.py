@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from ..core.errors import UsageError
 from . import inputs, tables
 from .exits import DONE
-from .parser import parameters
+from .words import parameters
 
 if TYPE_CHECKING:
     from ..counterfactuals import Counterfactuals
@@ -76,7 +76,7 @@ def _found(args: argparse.Namespace, wishes: dict[str, Any]) -> "Counterfactuals
     from ..run.counterfactual import counterfactual
 
     here = inputs.read(Path(args.table))
-    rows = inputs._rows(args.row, here)
+    rows = inputs.rows_named(args.row, here)
     behind = inputs.read(Path(args.data)) if args.data else here
     model = tables.model_of(args)
     here, behind = (tables.narrowed(t, model, [d for d in args.drop if d in t.columns]) for t in (here, behind))

@@ -1,8 +1,9 @@
 """The options of `pellucid counterfactual`, with help that teaches. Imports nothing that is slow."""
 
 import argparse
-from collections.abc import Callable
-from typing import Any
+
+from .table_options import about_tables
+from .words import number_or_name
 
 COUNTERFACTUAL = """\
 examples:
@@ -18,39 +19,30 @@ Exit code 0: done, also where there is none; the answer then says how near the s
 """
 
 
-def fill(command: Callable[..., int], number_or_name: Callable[[str], Any]) -> Callable[[argparse.ArgumentParser], None]:
-    """What puts the options into a parser."""
-
-    def options(sub: argparse.ArgumentParser) -> None:
-        sub.add_argument("table", metavar="FILE.csv", help="a table with a line of column names, .csv or .tsv")
-        what = sub.add_argument_group("what is asked")
-        what.add_argument("--model", required=True, metavar="SPEC", help="your own pkg.mod:name (a model, a pipeline, a function), a model's file, or http://host/predict")
-        what.add_argument("--row", type=int, nargs="+", default=[], metavar="N", help="which rows; 0 is the first below the names")
-        what.add_argument("--data", metavar="FILE", help="a table that shows what is usual (default: the table's other rows)")
-        what.add_argument("--target", metavar="T", type=number_or_name, help="the class that is wanted, by number or name (default: any other than the row's own)")
-        what.add_argument("--at-least", type=float, metavar="P", help="a probability of the target, or an answer, of at least this")
-        what.add_argument("--at-most", type=float, metavar="P", help="... of at most this")
-        what.add_argument("--margin", type=float, default=0.0, metavar="M", help="how far ahead the answer has to be (default: 0)")
-        what.add_argument("--drop", nargs="+", default=[], metavar="COLUMN", help="columns that the model does not take, such as the answer")
-        what.add_argument("--kind", nargs="+", action="extend", default=[], metavar="COLUMN=K", help="what a column holds where that cannot be seen: number, whole, flag, category, date")
-        what.add_argument("--takes", choices=("tensor", "array", "frame"), help="what your function is called with (default: what the table needs)")
-        what.add_argument("--weights", metavar="FILE", help="weights for your factory, .safetensors preferred")
-        what.add_argument("--trust", action="store_true", help="allow a model file that can run code; the report says so")
-        may = sub.add_argument_group("what may change")
-        may.add_argument("--fixed", nargs="+", action="extend", default=[], metavar="COLUMN", help="columns that stay, also as a,b,c")
-        may.add_argument("--vary", nargs="+", action="extend", default=None, metavar="COLUMN", help="the only columns that may change")
-        may.add_argument("--range", nargs="+", action="extend", default=[], metavar="COLUMN=A:B", dest="ranges", help="how far numbers may go, age=18:70 or age=18: ; or words, job=clerk|nurse")
-        may.add_argument("--increase", nargs="+", action="extend", default=[], metavar="COLUMN", help="columns that may only grow")
-        may.add_argument("--decrease", nargs="+", action="extend", default=[], metavar="COLUMN", help="columns that may only shrink")
-        may.add_argument("--one-hot", nargs="+", action="append", default=[], metavar="COLUMN", help="columns of 0 and 1 of which exactly one is 1; once for each group")
-        how = sub.add_argument_group("how it is answered")
-        how.add_argument("--n", type=int, default=3, metavar="N", help="counterfactuals for a row (default: 3)")
-        how.add_argument("--budget", type=int, default=3000, metavar="N", help="model rows that may be asked for a row (default: 3000)")
-        how.add_argument("--set", metavar="K=V", nargs="+", action="extend", default=[], dest="parameters", help="other parameters of the search, e.g. sparsity=1")
-        how.add_argument("--seed", type=int, default=0, help="for what is drawn at random (default: 0)")
-        out = sub.add_argument_group("what comes out")
-        out.add_argument("--out", metavar="DIR", default="out", help="where the pictures, the report and the numbers go (default: out)")
-        out.add_argument("--json", action="store_true", help="print JSON alone on standard output")
-        sub.set_defaults(command=command)
-
-    return options
+def fill(sub: argparse.ArgumentParser) -> None:
+    """Puts the options into a parser."""
+    sub.add_argument("table", metavar="FILE.csv", help="a table with a line of column names, .csv or .tsv")
+    what = sub.add_argument_group("what is asked")
+    what.add_argument("--model", required=True, metavar="SPEC", help="your own pkg.mod:name (a model, a pipeline, a function), a model's file, or http://host/predict")
+    what.add_argument("--row", type=int, nargs="+", default=[], metavar="N", help="which rows; 0 is the first below the names")
+    what.add_argument("--data", metavar="FILE", help="a table that shows what is usual (default: the table's other rows)")
+    what.add_argument("--target", metavar="T", type=number_or_name, help="the class that is wanted, by number or name (default: any other than the row's own)")
+    what.add_argument("--at-least", type=float, metavar="P", help="a probability of the target, or an answer, of at least this")
+    what.add_argument("--at-most", type=float, metavar="P", help="... of at most this")
+    what.add_argument("--margin", type=float, default=0.0, metavar="M", help="how far ahead the answer has to be (default: 0)")
+    about_tables(what)
+    may = sub.add_argument_group("what may change")
+    may.add_argument("--fixed", nargs="+", action="extend", default=[], metavar="COLUMN", help="columns that stay, also as a,b,c")
+    may.add_argument("--vary", nargs="+", action="extend", default=None, metavar="COLUMN", help="the only columns that may change")
+    may.add_argument("--range", nargs="+", action="extend", default=[], metavar="COLUMN=A:B", dest="ranges", help="how far numbers may go, age=18:70 or age=18: ; or words, job=clerk|nurse")
+    may.add_argument("--increase", nargs="+", action="extend", default=[], metavar="COLUMN", help="columns that may only grow")
+    may.add_argument("--decrease", nargs="+", action="extend", default=[], metavar="COLUMN", help="columns that may only shrink")
+    may.add_argument("--one-hot", nargs="+", action="append", default=[], metavar="COLUMN", help="columns of 0 and 1 of which exactly one is 1; once for each group")
+    how = sub.add_argument_group("how it is answered")
+    how.add_argument("--n", type=int, default=3, metavar="N", help="counterfactuals for a row (default: 3)")
+    how.add_argument("--budget", type=int, default=3000, metavar="N", help="model rows that may be asked for a row (default: 3000)")
+    how.add_argument("--set", metavar="K=V", nargs="+", action="extend", default=[], dest="parameters", help="other parameters of the search, e.g. sparsity=1")
+    how.add_argument("--seed", type=int, default=0, help="for what is drawn at random (default: 0)")
+    out = sub.add_argument_group("what comes out")
+    out.add_argument("--out", metavar="DIR", default="out", help="where the pictures, the report and the numbers go (default: out)")
+    out.add_argument("--json", action="store_true", help="print JSON alone on standard output")

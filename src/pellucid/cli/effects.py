@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any
 from ..core.catalogue import check_names, entries, named
 from ..core.errors import UnknownName, UsageError
 from . import inputs, tables
+from .asking import bar
 from .exits import DONE
-from .explain import _bar
-from .parser import parameters
+from .words import parameters
 
 if TYPE_CHECKING:
     from ..core.estimator import Fitted
@@ -47,7 +47,7 @@ def _check(args: argparse.Namespace) -> dict[str, Any]:
     if args.by is not None and args.method not in comparing:
         raise UsageError(f"--by goes with {', '.join(comparing)}; {args.method} compares no groups.")
     table = inputs.read(Path(args.table))
-    for name in [*_split(args.columns, table.columns), *args.drop, *([args.by] if args.by else []), *tables.kinds(args.kinds)]:
+    for name in [*_split(args.columns, table.columns), *args.drop, *([args.by] if args.by else []), *tables.kinds(args.kind)]:
         for part in [name] if name in table.columns else name.split(":"):
             if part not in table.columns:
                 raise UnknownName(f"column in {table.path.name}", part, table.columns)
@@ -55,18 +55,16 @@ def _check(args: argparse.Namespace) -> dict[str, Any]:
 
 
 def _ask(args: argparse.Namespace, asked: dict[str, Any]) -> tuple["Fitted", str]:
-    from ..core.planner import Plan
     from ..run.effects import effect, labelled
 
     whole, model = inputs.read(Path(args.table)), tables.model_of(args)
     here = tables.narrowed(whole, model, args.drop)
     data, lines = tables.taken(here, model)
-    columns, by, kinds = _split(args.columns, whole.columns) or None, args.by, tables.kinds(args.kinds) or None
+    columns, by, kinds = _split(args.columns, whole.columns) or None, args.by, tables.kinds(args.kind) or None
     if by is not None and by not in here.columns:
         by = labelled(by, whole.only([by]).frame())
-    plan = Plan.parse(args.batch_size) if isinstance(args.batch_size, str) else args.batch_size
-    with _bar() as watcher:
-        found = effect(model, data, columns, method=args.method, target=args.target, by=by, kinds=kinds, seed=args.seed, batch_size=plan, progress=watcher, **asked)
+    with bar() as watcher:
+        found = effect(model, data, columns, method=args.method, target=args.target, by=by, kinds=kinds, seed=args.seed, batch_size=args.batch_size, progress=watcher, **asked)
     told = {"columns": columns, "method": args.method, "target": args.target, "by": args.by, "kinds": kinds, "seed": args.seed or None, **asked}
     return found, tables.code(args, lines, "pel.effect", told)
 
@@ -79,9 +77,9 @@ def _split(given: Sequence[str], known: Sequence[str]) -> list[str]:
 def _lines(found: "Fitted") -> Iterator[str]:
     """What was found, a line a curve: where the answer is lowest and highest, and how sure that is."""
     from ..views.caption import cut, measured, number
-    from ..views.fitted import _view
+    from ..views.fitted import title
 
-    yield _view(found).title(found)
+    yield title(found)
     rows = found.table()
     groups: dict[tuple[str, str], list[dict[str, Any]]] = {}
     for r in rows:

@@ -1,8 +1,9 @@
 """The options of `pellucid effects`, with help that teaches."""
 
 import argparse
-from collections.abc import Callable
-from typing import Any
+
+from .table_options import about_tables
+from .words import number_or_name, plan
 
 EFFECTS = """\
 examples:
@@ -21,7 +22,7 @@ Accumulated local effects ask about rows near those that are there; partial depe
 """
 
 
-def fill(sub: argparse.ArgumentParser, command: Callable[..., int], number_or_name: Callable[[str], Any], plan: Callable[[str], Any]) -> None:
+def fill(sub: argparse.ArgumentParser) -> None:
     """Puts the options into a parser."""
     sub.add_argument("table", metavar="FILE.csv", help="a table with a line of column names, .csv or .tsv")
     what = sub.add_argument_group("what is asked")
@@ -29,11 +30,7 @@ def fill(sub: argparse.ArgumentParser, command: Callable[..., int], number_or_na
     what.add_argument("--columns", nargs="+", default=[], metavar="A,B,A:B", help="columns, and pairs of them (default: those that move the answer most)")
     what.add_argument("--by", metavar="COLUMN", help="a curve for each group of rows")
     what.add_argument("--target", metavar="T", type=number_or_name, help="a class number or name (default: the second of two classes)")
-    what.add_argument("--drop", nargs="+", default=[], metavar="COLUMN", help="columns that the model does not take, such as the answer")
-    what.add_argument("--kind", nargs="+", default=[], metavar="COLUMN=K", dest="kinds", help="what a column holds where that cannot be seen: number, whole, flag, category, date")
-    what.add_argument("--takes", choices=("tensor", "array", "frame"), help="what your function is called with (default: what the table needs)")
-    what.add_argument("--weights", metavar="FILE", help="weights for your factory, .safetensors preferred")
-    what.add_argument("--trust", action="store_true", help="allow a model file that can run code; the report says so")
+    about_tables(what)
     how = sub.add_argument_group("how it is answered")
     how.add_argument("--method", metavar="NAME", default="accumulated-local-effects", help="an effect's name (default: accumulated-local-effects)")
     how.add_argument("--set", metavar="K=V", nargs="+", action="extend", default=[], dest="parameters", help="parameters of the method, e.g. bins=40")
@@ -42,4 +39,3 @@ def fill(sub: argparse.ArgumentParser, command: Callable[..., int], number_or_na
     out = sub.add_argument_group("what comes out")
     out.add_argument("--out", metavar="DIR", default="out", help="where the picture, the report and the numbers go (default: out)")
     out.add_argument("--json", action="store_true", help="print JSON alone on standard output")
-    sub.set_defaults(command=command)

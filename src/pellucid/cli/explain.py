@@ -9,20 +9,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..core.catalogue import check_names, named
-from ..core.errors import UnknownName, UsageError
-from . import inputs
+from ..core.errors import UsageError
+from . import asking, inputs
 from .exits import DONE, GATE_FAILED, say
-from .parser import interactive, parameters
+from .words import parameters
 
 if TYPE_CHECKING:
     from ..core.explanation import Explanation
-    from ..core.model import Model
 
 GOOD_ENOUGH = {"supported": ("supported",), "doubtful": ("supported", "doubtful")}
 """The verdicts that pass a gate."""
-ENDPOINT = ("batch_size", "timeout", "retries", "backoff", "max_calls", "send", "read", "token_env")
-UNITS = ("token", "word", "sentence")
-"""Maskers of texts by name, which go with every method."""
 
 
 def run(args: argparse.Namespace, argv: Sequence[str]) -> int:
@@ -52,7 +48,7 @@ def _check(args: argparse.Namespace) -> dict[str, Any]:
     asked = parameters(args.parameters)
     game = {k: v for k in ("masker", "budget", "tol") if (v := getattr(args, k)) is not None}
     if args.method != "auto":
-        texts = game.get("masker") in UNITS
+        texts = game.get("masker") in asking.UNITS
         check_names(named("methods", args.method), [n for n in asked | game if not (n == "masker" and texts)])
     elif asked:
         raise UsageError(f"--set gives parameters to a method; got {', '.join(asked)} and no --method. Name the method.")
@@ -60,74 +56,18 @@ def _check(args: argparse.Namespace) -> dict[str, Any]:
 
 
 def _explain(args: argparse.Namespace, asked: dict[str, Any]) -> tuple["Explanation", inputs.Given]:
-    from ..backends.load import load
-    from ..core.planner import Plan
     from ..core.target import Contrast
     from ..run.explain import explain
 
-    model = load(args.model, args.weights, args.trust, args.fold, **_settings(args))
-    given = _given(args, model)
+    model = asking.model_of(args)
+    given = asking.given(args, model)
     target = args.target if args.against is None else Contrast(args.target, args.against)
-    plan = Plan.parse(args.batch_size) if isinstance(args.batch_size, str) else args.batch_size
-    with _bar() as watcher:
+    with asking.bar() as watcher:
         e = explain(
             model, given.inputs, method=args.method, target=target, at=args.at, baseline=given.baseline if given.baseline is not None else args.baseline, evidence=args.evidence,
-            ids=given.ids, seed=args.seed, batch_size=plan, progress=watcher, **asked,
+            ids=given.ids, seed=args.seed, batch_size=args.batch_size, progress=watcher, **asked,
         )  # fmt: skip
     return e.with_(provenance={**e.provenance, "notes": [*e.provenance["notes"], *given.notes]}), given
-
-
-def _settings(args: argparse.Namespace) -> dict[str, Any]:
-    """What `load` is told beyond the model's name: what a function takes, as far as the inputs say."""
-    takes = args.takes or ("texts" if inputs.kind_of(args) == "texts" else None)
-    asked = parameters(args.endpoint, "--endpoint")
-    for name in asked:
-        if name not in ENDPOINT:
-            raise UnknownName("setting of an endpoint", name, ENDPOINT, f"It takes {', '.join(ENDPOINT)}.")
-    if asked and not args.model.startswith(("http://", "https://")):
-        raise UsageError(f"--endpoint goes with an address, --model http://host/predict; got {args.model}.")
-    return ({"takes": takes} if takes else {}) | asked
-
-
-def _given(args: argparse.Namespace, model: "Model") -> inputs.Given:
-    """The inputs as the model takes them."""
-    kind = inputs.kind_of(args)
-    takes = getattr(model, "takes", None)
-    if kind == "pictures" and takes == "texts":
-        return inputs.texts(args)
-    if kind == "pictures":
-        if model.preprocess is None and takes not in ("auto", "images"):
-            raise UsageError(f"Pictures need a model with preprocessing; {model.name} has none. Let the factory return pel.wrap(net, preprocess=..., labels=...).")
-        return inputs.pictures(args)
-    if kind == "table":
-        given = inputs.table(args, model)
-        model.columns = given.columns
-        return given
-    return inputs.texts(args)
-
-
-@contextlib.contextmanager
-def _bar() -> Any:
-    """A progress bar where a person watches; nothing elsewhere."""
-    if not interactive():
-        yield None
-        return
-    from tqdm import tqdm
-
-    bars: list[Any] = []
-
-    def watch(step: Any) -> None:
-        if not bars or bars[-1].desc.rstrip(": ") != step.stage or bars[-1].total != step.total or step.done < bars[-1].n:
-            for bar in bars:
-                bar.close()
-            bars.append(tqdm(total=step.total, desc=step.stage, unit="row", leave=False, file=sys.stderr))
-        bars[-1].update(step.done - bars[-1].n)
-
-    try:
-        yield watch
-    finally:
-        for bar in bars:
-            bar.close()
 
 
 def keep(e: "Explanation", out: Path) -> tuple[str, list[str]]:
@@ -158,7 +98,7 @@ def code(args: argparse.Namespace, e: "Explanation", given: inputs.Given, asked:
     if isinstance(args.batch_size, str):
         told["batch_size"] = f"pel.Plan.parse({args.batch_size!r})"
     told |= {"evidence": repr(args.evidence), "seed": repr(args.seed)} | {k: repr(v) for k, v in asked.items()}
-    settings = {k: v for k, v in (("weights", args.weights), ("trust", args.trust), ("fold", args.fold), *_settings(args).items()) if v}
+    settings = {k: v for k, v in (("weights", args.weights), ("trust", args.trust), ("fold", args.fold), *asking.settings(args).items()) if v}
     load = ", ".join([repr(args.model), *(f"{k}={v!r}" for k, v in settings.items())])
     words = ", ".join(f"{k}={v}" for k, v in told.items())
     lines = "\n".join(given.code)

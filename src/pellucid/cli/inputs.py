@@ -168,7 +168,7 @@ def table(args: argparse.Namespace, model: "Model") -> Given:
     if len(args.inputs) > 1:
         raise UsageError(f"One command explains one table; got {len(args.inputs)}. Name several of its rows: --row 3 5.")
     here = read(Path(args.inputs[0]))
-    rows = _rows(args.row, here)
+    rows = rows_named(args.row, here)
     behind = read(Path(args.background)) if args.background else here
     rest = [i for i in range(len(behind.cells)) if args.background or i not in rows]
     if not rest and args.baseline is None:
@@ -189,7 +189,8 @@ def table(args: argparse.Namespace, model: "Model") -> Given:
     return Given("table", inputs, ids, code, baseline, here.columns, notes)
 
 
-def _rows(asked: Sequence[int], t: Table) -> list[int]:
+def rows_named(asked: Sequence[int], t: Table) -> list[int]:
+    """The rows that are asked about; a table of one row needs none named."""
     if not asked and len(t.cells) > 1:
         raise UsageError(f"{t.path.name} has {len(t.cells):,} rows; say which to explain: --row 0 is the first below the names.")
     for i in asked:
@@ -213,12 +214,13 @@ def _numbered(here: Table, behind: Table, rows: list[int], rest: list[int], apar
 
     array = np.array(here.numbers())
     other = np.array(behind.numbers()) if apart else array
-    lines = ("import numpy as np", f"table = {_loaded(here)}", f"inputs = table[{rows!r}]")
-    told = f"background = pel.Samples({_loaded(behind)})" if apart else f"background = pel.Samples(np.delete(table, {rows!r}, 0))"
+    lines = ("import numpy as np", f"table = {loaded(here)}", f"inputs = table[{rows!r}]")
+    told = f"background = pel.Samples({loaded(behind)})" if apart else f"background = pel.Samples(np.delete(table, {rows!r}, 0))"
     return array[rows], Samples(other[rest]) if len(rest) else None, (*lines, told)
 
 
-def _loaded(t: Table) -> str:
+def loaded(t: Table) -> str:
+    """A table of numbers as Python reads it."""
     return f"np.genfromtxt({str(t.path)!r}, delimiter={t.mark!r}, skip_header=1, usecols={[_header(t).index(c) for c in t.columns]!r}, ndmin=2)"
 
 

@@ -13,7 +13,7 @@ from ..core.catalogue import check_names, entries
 from ..core.errors import UnknownName
 from . import inputs, tables
 from .exits import DONE
-from .parser import parameters
+from .words import parameters
 
 if TYPE_CHECKING:
     from ..core.estimator import Fitted

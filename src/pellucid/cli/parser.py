@@ -1,7 +1,6 @@
 """The commands and their options, with help that teaches."""
 
 import argparse
-import ast
 import importlib
 import itertools
 import re
@@ -11,6 +10,8 @@ from typing import Any, NoReturn
 
 from ..core.errors import UsageError, nearest
 from . import counterfactual_options, effects_options
+from .table_options import about_tables
+from .words import number_or_name, plan, value
 
 TOP = """\
 examples:
@@ -94,6 +95,7 @@ def _parser() -> Parser:
     for name, line, fill, epilog in COMMANDS:
         sub = commands.add_parser(name, help=line, description=f"{line[0].upper()}{line[1:]}.", epilog=epilog, formatter_class=argparse.RawDescriptionHelpFormatter)
         fill(sub)
+        sub.set_defaults(command=_later(MODULES.get(name, name)))
     return parser
 
 
@@ -104,6 +106,20 @@ class _Version(argparse.Action):
 
 
 def _explain(sub: argparse.ArgumentParser) -> None:
+    what, how = _question(sub), sub.add_argument_group("how it is answered")
+    what.add_argument("--against", metavar="T", type=number_or_name, help="explain --target rather than this class")
+    how.add_argument("--method", metavar="NAME", default="auto", help="a method's name (default: auto, which picks one and says why)")
+    _drawn(how)
+    _asked(how)
+    how.add_argument("--evidence", choices=("none", "basic", "full"), default="basic", help="how much is checked (default: basic)")
+    out = sub.add_argument_group("what comes out")
+    out.add_argument("--out", metavar="DIR", default="out", help="where the picture, the report and the results go (default: out)")
+    out.add_argument("--gate", choices=("supported", "doubtful"), help="exit with 1 unless the verdict is at least this good")
+    out.add_argument("--json", action="store_true", help="print JSON alone on standard output")
+
+
+def _question(sub: argparse.ArgumentParser) -> Any:
+    """The options that say what is asked, of which inputs and which model; gives their group."""
     sub.add_argument("inputs", nargs="+", metavar="INPUT", help="a picture's path, sample:NAME (coffee, chelsea, rocket, astronaut, china, flower), a text in quotes or @FILE, or a table FILE.csv")
     what = sub.add_argument_group("what is asked")
     what.add_argument("--model", required=True, metavar="SPEC", help="a built-in name (`pellucid list models`), your own pkg.mod:name (a model, a pipeline, a function), FILE.onnx, or http://host/predict")
@@ -116,24 +132,24 @@ def _explain(sub: argparse.ArgumentParser) -> None:
     what.add_argument("--weights", metavar="FILE", help="weights for your factory, .safetensors preferred")
     what.add_argument("--trust", action="store_true", help="allow a model file that can run code; the report says so")
     what.add_argument("--fold", action="store_true", help="fold BatchNorm into the layers before it: a little faster, gradients move slightly; the report says so")
-    what.add_argument("--target", metavar="T", type=_number_or_name, help="a class number or name (default: the model's own answer)")
-    what.add_argument("--against", metavar="T", type=_number_or_name, help="explain --target rather than this class")
+    what.add_argument("--target", metavar="T", type=number_or_name, help="a class number or name (default: the model's own answer)")
     what.add_argument("--at", metavar="LAYER", help='explain at a layer, e.g. "_blocks.10" or "_blocks.10 (input)" (default: the input)')
-    what.add_argument("--baseline", metavar="B", type=_value, help='what "nothing" looks like: a number, blur, mean or noise')
-    how = sub.add_argument_group("how it is answered")
-    how.add_argument("--method", metavar="NAME", default="auto", help="a method's name (default: auto, which picks one and says why)")
+    what.add_argument("--baseline", metavar="B", type=value, help='what "nothing" looks like: a number, blur, mean or noise')
+    return what
+
+
+def _drawn(how: Any) -> None:
+    """What comes and goes, and what is drawn at random."""
     how.add_argument("--masker", metavar="M", help="what comes and goes: slic:50, grid:8, pixels, columns; word, sentence of a text")
+    how.add_argument("--seed", type=int, default=0, help="for methods that draw at random (default: 0)")
+
+
+def _asked(how: Any) -> None:
+    """How much the model is asked, and a method's own parameters."""
     how.add_argument("--budget", metavar="N", type=int, help="coalitions that a row may ask the model about")
     how.add_argument("--tol", metavar="E", type=float, help="stop at this error, as a share of the change that is explained")
     how.add_argument("--set", metavar="K=V", nargs="+", action="extend", default=[], dest="parameters", help="parameters of the method, e.g. steps=50")
-    how.add_argument("--evidence", choices=("none", "basic", "full"), default="basic", help="how much is checked (default: basic)")
-    how.add_argument("--seed", type=int, default=0, help="for methods that draw at random (default: 0)")
-    how.add_argument("--batch-size", metavar="N", type=_plan, help="rows at a time, or the plan of an earlier run to repeat it to the bit (default: measured)")
-    out = sub.add_argument_group("what comes out")
-    out.add_argument("--out", metavar="DIR", default="out", help="where the picture, the report and the results go (default: out)")
-    out.add_argument("--gate", choices=("supported", "doubtful"), help="exit with 1 unless the verdict is at least this good")
-    out.add_argument("--json", action="store_true", help="print JSON alone on standard output")
-    sub.set_defaults(command=_later("explain"))
+    how.add_argument("--batch-size", metavar="N", type=plan, help="rows at a time, or the plan of an earlier run to repeat it to the bit (default: measured)")
 
 
 def _learn(sub: argparse.ArgumentParser) -> None:
@@ -142,16 +158,11 @@ def _learn(sub: argparse.ArgumentParser) -> None:
     learnt = "what is learnt: tree-surrogate, rule-surrogate, linear-surrogate, proto-dash ... (`pellucid list surrogates`, `list examples`, `list effects`)"
     sub.add_argument("--method", required=True, metavar="NAME", help=learnt)
     sub.add_argument("--set", metavar="K=V", nargs="+", action="extend", default=[], dest="parameters", help="parameters of the method, e.g. depth=3")
-    sub.add_argument("--target", metavar="T", type=_number_or_name, help="a class number or name (default: the model's own answer)")
-    sub.add_argument("--drop", nargs="+", default=[], metavar="COLUMN", help="columns that the model does not take, such as the answer")
-    sub.add_argument("--kind", nargs="+", action="extend", default=[], metavar="C=K", help="what a column holds where that cannot be seen, e.g. zip=category")
-    sub.add_argument("--takes", choices=("tensor", "array", "frame"), help="what your function is called with (default: what TABLE is)")
-    sub.add_argument("--weights", metavar="FILE", help="weights for your factory, .safetensors preferred")
-    sub.add_argument("--trust", action="store_true", help="allow a model file that can run code; the report says so")
+    sub.add_argument("--target", metavar="T", type=number_or_name, help="a class number or name (default: the model's own answer)")
+    about_tables(sub)
     sub.add_argument("--seed", type=int, default=0, help="for methods that draw at random (default: 0)")
     sub.add_argument("--out", metavar="DIR", default="out", help="where the picture, the report and the numbers go (default: out)")
     sub.add_argument("--json", action="store_true", help="print JSON alone on standard output")
-    sub.set_defaults(command=_later("learn"))
 
 
 COMPARE = """\
@@ -164,72 +175,60 @@ OUT holds comparison.html (one file, works offline), comparison.png and comparis
 
 
 def _compare(sub: argparse.ArgumentParser) -> None:
-    _explain(sub)
-    sub.set_defaults(command=_later("compare"), out="compared")
-    _without(sub, "--method", "--against", "--evidence", "--gate")
+    _question(sub)
     what = sub.add_argument_group("what is compared")
     what.add_argument("--methods", metavar="A,B,C", required=True, help="names of methods with commas between them")
     what.add_argument("--metrics", metavar="A,B", default="mask-fidelity,class-dependence", help="what they are tested by (default: mask-fidelity,class-dependence)")
-    what.add_argument("--resume", action="store_true", help="go on from the chunks that an earlier run left in OUT")
-    what.add_argument("--chunk", type=int, default=4, metavar="N", help="rows held at a time (default: 4)")
-
-
-def _effects(sub: argparse.ArgumentParser) -> None:
-    effects_options.fill(sub, _later("effects"), _number_or_name, _plan)
+    how = sub.add_argument_group("how it is answered")
+    _drawn(how)
+    _asked(how)
+    how.add_argument("--chunk", type=int, default=4, metavar="N", help="rows held at a time (default: 4)")
+    out = sub.add_argument_group("what comes out")
+    out.add_argument("--out", metavar="DIR", default="compared", help="where the page, the picture and the numbers go (default: compared)")
+    out.add_argument("--resume", action="store_true", help="go on from the chunks that an earlier run left in OUT")
+    out.add_argument("--json", action="store_true", help="print JSON alone on standard output")
 
 
 def _advise(sub: argparse.ArgumentParser) -> None:
-    _explain(sub)
-    _without(sub, "--method", "--against", "--evidence", "--gate", "--out", "--set", "--budget", "--tol", "--batch-size")
-    sub.set_defaults(command=_later("advise"))
+    _question(sub)
     what = sub.add_argument_group("what is wanted")
     what.add_argument("--question", choices=("decision", "representation", "model"), default="decision", help="why this answer, what is inside, or what matters over all inputs (default: decision)")
     what.add_argument("--cost", choices=("fast", "moderate", "any"), default="any", help="a pass or two a row, some hundred, or any number (default: any)")
     what.add_argument("--tune", metavar="METRIC", help="try parameters of the first method on a few rows, by this metric")
-
-
-def _without(sub: argparse.ArgumentParser, *names: str) -> None:
-    """Takes back options that belong to `explain` alone."""
-    for action in [a for a in sub._actions if set(names) & set(a.option_strings)]:
-        for option in action.option_strings:
-            sub._option_string_actions.pop(option)
-        sub._actions.remove(action)
-        for group in sub._action_groups:
-            if action in group._group_actions:
-                group._group_actions.remove(action)
+    _drawn(sub.add_argument_group("how it is answered"))
+    sub.add_argument("--json", action="store_true", help="print JSON alone on standard output")
 
 
 def _list(sub: argparse.ArgumentParser) -> None:
     sub.add_argument("kind", choices=("methods", "metrics", "effects", "counterfactuals", "surrogates", "examples", "models"), help="what to list")
     sub.add_argument("--by", choices=("taxonomy",), help="group by what is given (examples, attribution, hidden semantics, rules), how far it holds, and for which models")
     sub.add_argument("--json", action="store_true", help="print JSON")
-    sub.set_defaults(command=_later("listing"))
 
 
 def _show(sub: argparse.ArgumentParser) -> None:
     sub.add_argument("name", metavar="NAME", help="a method's, a metric's or a model's name")
     sub.add_argument("--json", action="store_true", help="print JSON")
-    sub.set_defaults(command=_later("show"))
 
 
 def _doctor(sub: argparse.ArgumentParser) -> None:
     sub.add_argument("package", metavar="PACKAGE", nargs="?", help="a package that adds methods or metrics: check that each can be made and keeps its word")
     sub.add_argument("--json", action="store_true", help="print JSON")
-    sub.set_defaults(command=_later("doctor"))
 
 
 COMMANDS: tuple[tuple[str, str, Callable[[argparse.ArgumentParser], None], str | None], ...] = (
     ("explain", "say which parts of an input made the model answer as it did, with evidence", _explain, EXPLAIN),
     ("learn", "learn something from a model and a table: a tree or rules in its place, prototypes, effects", _learn, LEARN),
-    ("effects", "show how answers depend on the columns of a table, with intervals and counts", _effects, effects_options.EFFECTS),
+    ("effects", "show how answers depend on the columns of a table, with intervals and counts", effects_options.fill, effects_options.EFFECTS),
     ("compare", "put several methods side by side on the same inputs: scores, costs, pictures, where they disagree", _compare, COMPARE),
-    ("counterfactual", "say what would have had to be different for another answer",
-     counterfactual_options.fill(lambda args, argv: _later("counterfactual")(args, argv), lambda t: _number_or_name(t)), counterfactual_options.COUNTERFACTUAL),
+    ("counterfactual", "say what would have had to be different for another answer", counterfactual_options.fill, counterfactual_options.COUNTERFACTUAL),
     ("advise", "say which method fits an input and a model, why, and what it cannot show", _advise, None),
     ("list", "list the methods, the metrics, the other procedures or the models", _list, None),
     ("show", "show what a method or metric does, its parameters, and when it misleads", _show, None),
     ("doctor", "check this installation, or a package that extends it", _doctor, None),
 )
+
+MODULES = {"list": "listing"}
+"""The module of a command, where it bears another name."""
 
 
 def _later(module: str) -> Callable[[argparse.Namespace, Sequence[str]], int]:
@@ -240,35 +239,6 @@ def _later(module: str) -> Callable[[argparse.Namespace, Sequence[str]], int]:
         return done
 
     return command
-
-
-def _number_or_name(text: str) -> int | str:
-    return int(text) if re.fullmatch(r"-?\d+", text) else text
-
-
-def _value(text: str) -> Any:
-    """A Python literal where it is one (50, 0.1, true, (1, 2)), else the text itself."""
-    if text.casefold() in ("true", "false", "none"):
-        return {"true": True, "false": False, "none": None}[text.casefold()]
-    try:
-        return ast.literal_eval(text)
-    except (ValueError, SyntaxError):
-        return text
-
-
-def _plan(text: str) -> int | str:
-    return int(text) if text.isdigit() else text
-
-
-def parameters(pairs: Sequence[str], option: str = "--set") -> dict[str, Any]:
-    """`steps=50 nodes=midpoint` as a dictionary."""
-    out = {}
-    for pair in pairs:
-        name, sign, text = pair.partition("=")
-        if not sign or not name.isidentifier():
-            raise UsageError(f"{option} needs name=value; got {pair!r}. Inputs go before the options.")
-        out[name] = _value(text)
-    return out
 
 
 def _offer(message: str, parser: Parser) -> str:

@@ -43,7 +43,7 @@ def taken(table: inputs.Table, model: "Model") -> tuple[Any, tuple[str, ...]]:
 
     model.columns = table.columns
     dtype = np.float32 if not hasattr(model, "takes") else np.float64
-    told = f"table = {inputs._loaded(table)}" + (".astype('float32')" if dtype is np.float32 else "")
+    told = f"table = {inputs.loaded(table)}" + (".astype('float32')" if dtype is np.float32 else "")
     return np.array(table.numbers(), dtype=dtype), ("import numpy as np", told)
 
 

@@ -1,7 +1,5 @@
 """What was learnt or found, as a figure, an HTML fragment and a page: each kind of result names the view that shows it."""
 
-import base64
-import hashlib
 import importlib
 import io
 from pathlib import Path
@@ -9,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..core.errors import NotApplicable, UnknownName
 from .evidence import cost_text
-from .rendered import rendered, sheets
+from .rendered import digest, rendered, sheets
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -45,6 +43,11 @@ def html(found: "Fitted") -> str:
     return rendered("fitted", style=sheets(*SHEETS), body=_view(found).fragment(found))
 
 
+def title(found: "Fitted") -> str:
+    """The line that a person reads first."""
+    return str(_view(found).title(found))
+
+
 def save(found: "Fitted", path: str | Path) -> None:
     """Writes the figure (.png, .svg) or the whole offline page (.html)."""
     from ..run.files import put
@@ -59,7 +62,7 @@ def save(found: "Fitted", path: str | Path) -> None:
 def image_bytes(found: "Fitted", kind: str = "png", **settings: Any) -> bytes:
     """The figure as the bytes of a PNG or an SVG; its title travels in the file."""
     out = io.BytesIO()
-    figure(found, **settings).savefig(out, format=kind, metadata={"Title" if kind == "svg" else "Description": _view(found).title(found)})
+    figure(found, **settings).savefig(out, format=kind, metadata={"Title" if kind == "svg" else "Description": title(found)})
     return out.getvalue()
 
 
@@ -71,8 +74,7 @@ def page(found: "Fitted") -> str:
         "articles": [view.fragment(found)], "left_out": 0, "summary": "", "limits": view.limits(found), "asked": "", "units": "", "command": p.get("command"), "python": p.get("code"),
         "facts": facts(found), "notes": list(dict.fromkeys([*p.get("notes", []), *found.notes])),
     }  # fmt: skip
-    digest = base64.b64encode(hashlib.sha256(sheet.encode()).digest()).decode()
-    return rendered("page", style=sheet, digest=digest, title=view.title(found), sections=[section], created=p.get("created", ""))
+    return rendered("page", style=sheet, digest=digest(sheet), title=title(found), sections=[section], created=p.get("created", ""))
 
 
 def facts(found: "Fitted") -> list[tuple[str, str]]:

@@ -1,7 +1,5 @@
 """The offline page: explanations, what they do not show, how to repeat them. One file, no script, nothing fetched."""
 
-import base64
-import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -11,7 +9,7 @@ from .docstring import section
 from .evidence import cost_text
 from .fragment import article, summary
 from .limits import limits
-from .rendered import rendered, sheets
+from .rendered import digest, rendered, sheets
 
 if TYPE_CHECKING:
     from ..core.explanation import Explanation
@@ -27,7 +25,7 @@ def page(explanations: "Sequence[Explanation]") -> str:
     sheet = sheets("explanation.css", "players.css", "page.css")
     shown = [_section(e, articles) for e, articles in zip(explanations, _articles(explanations), strict=True)]
     return rendered(
-        "page", style=sheet, digest=base64.b64encode(hashlib.sha256(sheet.encode()).digest()).decode(), title=_title(explanations),
+        "page", style=sheet, digest=digest(sheet), title=_title(explanations),
         sections=shown, created=explanations[0].provenance.get("created", "") if explanations else "",
     )  # fmt: skip
 
