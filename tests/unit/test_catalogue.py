@@ -1,5 +1,6 @@
 """The catalogue is read from the source: names, cards and parameters, also of other packages."""
 
+import dataclasses
 import importlib
 import importlib.metadata
 import sys
@@ -21,6 +22,7 @@ def test_entries_are_what_the_classes_say():
             assert entry.card == cls.card
             assert entry.name == name == catalogue.name_of(cls) == catalogue.name_of(cls())
             assert entry.doc.partition("\n")[0] == entry.summary
+            assert {f.name for f in entry.fields} == {f.name for f in dataclasses.fields(cls) if "meaning" in f.metadata}
             for f in entry.fields:
                 assert getattr(cls(), f.name) == f.default
 

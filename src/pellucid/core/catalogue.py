@@ -5,7 +5,7 @@ import functools
 import importlib
 import importlib.metadata
 import importlib.util
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -111,13 +111,41 @@ def _package_entries(package: str, kind: str) -> Iterator[Entry]:
 
 def _file_entries(path: Path, module: str, kind: str) -> Iterator[Entry]:
     verb = VERBS.get(kind, "fit")
-    for node in ast.parse(path.read_text(encoding="utf-8")).body:
-        if isinstance(node, ast.ClassDef) and any(isinstance(n, ast.FunctionDef) and n.name == verb for n in node.body):
-            card = next((_literal(n.value, path) for n in node.body if isinstance(n, (ast.Assign, ast.AnnAssign)) and _name(n) == "card"), None)
-            if isinstance(card, Card):
-                doc = ast.get_docstring(node) or ""
-                fields = tuple(_field(n, path) for n in node.body if isinstance(n, ast.AnnAssign) and _is_param(n.value))
-                yield Entry(path.stem.replace("_", "-"), kind, card, fields, doc.partition("\n")[0], doc, module, node.name)
+    for node in _classes(path).values():
+        card = next((_literal(n.value, path) for n in node.body if isinstance(n, (ast.Assign, ast.AnnAssign)) and _name(n) == "card"), None)
+        line = list(_lineage(node, path))
+        if isinstance(card, Card) and any(isinstance(n, ast.FunctionDef) and n.name == verb for own, _ in line for n in own.body):
+            doc = ast.get_docstring(node) or ""
+            yield Entry(path.stem.replace("_", "-"), kind, card, _fields(line), doc.partition("\n")[0], doc, module, node.name)
+
+
+def _fields(line: Sequence[tuple[ast.ClassDef, Path]]) -> tuple[Field, ...]:
+    """A class's parameters, its own before those that it is given by what it is made from."""
+    found = dict[str, Field]()
+    for own, place in line:
+        for n in own.body:
+            if isinstance(n, ast.AnnAssign) and _is_param(n.value):
+                found.setdefault(_name(n), _field(n, place))
+    return tuple(found.values())
+
+
+def _lineage(node: ast.ClassDef, path: Path) -> Iterator[tuple[ast.ClassDef, Path]]:
+    """A class and those of its own file and package that it is made from, the nearest first, each with its file."""
+    yield node, path
+    beside = {alias.asname or alias.name: path.with_name(f"{n.module}.py") for n in _source(path).body if isinstance(n, ast.ImportFrom) and n.level == 1 and n.module for alias in n.names}
+    for name in [b.id for b in node.bases if isinstance(b, ast.Name)]:
+        place = beside.get(name, path)
+        if place.is_file() and name in (known := _classes(place)):
+            yield from _lineage(known[name], place)
+
+
+@functools.cache
+def _source(path: Path) -> ast.Module:
+    return ast.parse(path.read_text(encoding="utf-8"))
+
+
+def _classes(path: Path) -> dict[str, ast.ClassDef]:
+    return {n.name: n for n in _source(path).body if isinstance(n, ast.ClassDef)}
 
 
 def _name(node: ast.Assign | ast.AnnAssign) -> str:

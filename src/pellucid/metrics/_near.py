@@ -7,11 +7,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ..core.card import param
 from ..core.errors import NotApplicable
 from ..core.explanation import Explanation
+from ..core.procedure import Metric, Scores
 from ..core.tree import Tree, each, leaves, take
 from ._mask_pool import generator
 from ._subject import Subject, live
+from ._told import told
 
 TOGETHER = 64
 """Moved rows that are explained in one question."""
@@ -26,6 +29,41 @@ class Copies:
     kept: Tensor
     read: Callable[[str], Tensor]
     """(k, B, D) of a layer there, or of the outputs ("")."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Moving(Metric):
+    """What every measure of robustness takes: how far copies of a row are moved, and which of them count."""
+
+    draws: int = param(10, "moved copies of each row", ge=1)
+    radius: float = param(0.02, "largest change of a number", ge=0, unit="fraction of the input's range, or input units")
+    relative: bool = param(True, "whether the radius is a share of each row's range")
+    keep: bool = param(True, "leave out copies whose prediction changed: there the map has to change")
+    perturb: Any = param(None, "a function of inputs that moves them, as captum's; instead of noise")
+
+    def compared(self, s: Subject, change: Callable[[Copies], Tensor]) -> list[Tensor]:
+        """(k, B) of every portion of copies what changed; NaN where the prediction did, unless those are kept."""
+        found = ((change(c), c) for c in copies(s, self.draws, self.radius, self.relative, self.perturb))
+        return [torch.where(c.kept, changed, torch.nan) if self.keep else changed for changed, c in found]
+
+    def of_map(self, s: Subject) -> list[Tensor]:
+        """The relative change of the map, Euclidean; NaN of an empty map."""
+        own = flat(s.e.values)
+        size = own.norm(dim=1)
+        return self.compared(s, lambda c: (c.values - own).norm(dim=-1) / torch.where(size > 0, size, torch.nan))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stability(Moving):
+    """How the map changes, entry by entry, for every change of something else."""
+
+    least: float = param(1e-6, "nothing is divided by less than this", ge=0)
+
+    def ratios(self, s: Subject, moved: Callable[[Copies], Tensor], what: str) -> Scores:
+        """The largest relative change of the map for a change `moved` of something, a row."""
+        own = flat(s.e.values)
+        found = self.compared(s, lambda c: relative_change(c.values, own, self.least) / moved(c).clamp(min=self.least))
+        return told(largest(found), f"Largest relative change of the map for that of the {what}", "lower", "every copy changed the prediction")
 
 
 def runnable(e: Explanation, who: str, moves: bool = True) -> Subject:
@@ -76,11 +114,6 @@ def moved(x: Tree, gens: list[torch.Generator], radius: float, relative: bool) -
         return t + radius * wide * u
 
     return each(move, x)
-
-
-def kept_only(ratios: Tensor, c: Copies, keep: bool) -> Tensor:
-    """NaN where the prediction changed."""
-    return torch.where(c.kept, ratios, torch.nan) if keep else ratios
 
 
 def largest(found: list[Tensor]) -> Tensor:

@@ -8,9 +8,11 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from ..core.card import param
 from ..core.errors import NotApplicable, UsageError
 from ..core.explanation import Explanation
 from ..core.points import Points
+from ..core.procedure import Metric
 from ..core.question import Question, Samples
 from ..core.start import blur
 from ..core.target import Label, Probability, Target, of_row, per_row
@@ -84,6 +86,19 @@ class Units:
     def empty(self) -> Tensor:
         """(B,) answers with everything hidden."""
         return self.values(1, lambda s, rows: torch.ones(len(s), self.count, dtype=torch.bool))[0]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Hiding(Metric):
+    """What every measure takes that hides units and reads the answer."""
+
+    fill: str = param("auto", "what hidden parts hold; auto: a blur for pictures, else the question's baseline", choices=("auto", "baseline", "blur", "mean", "noise"))
+    answer: str = param("target", "what is read: the question's target, or the probability of its class", choices=("target", "probability"))
+    masker: Any = param(None, "units to hide, as for game methods; None: pixels, columns, positions")
+
+    def units(self, e: Explanation) -> Units:
+        """The map's units, and how they are hidden."""
+        return units(e, self.fill, self.masker, self.answer)
 
 
 def units(e: Explanation, fill: str = "auto", masker: Any = None, answer: str = "target", mean: bool = False) -> Units:

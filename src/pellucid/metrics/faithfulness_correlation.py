@@ -1,18 +1,17 @@
 """Faithfulness correlation: do the map's values add up to what hiding random features takes away?"""
 
 from dataclasses import dataclass
-from typing import Any
 
 from ..core.card import Card, param
 from ..core.explanation import Explanation
-from ..core.procedure import Metric, Scores
+from ..core.procedure import Scores
 from ._subsets import drops, subsets
 from ._told import correlation, told
-from ._units import units
+from ._units import Hiding
 
 
 @dataclass(frozen=True, kw_only=True)
-class FaithfulnessCorrelation(Metric):
+class FaithfulnessCorrelation(Hiding):
     """Do the map's values add up to what hiding random single features takes away?
 
     How: Pearson correlation, over random subsets of equal size, of the map's sum inside and the fall of the answer. `mu-fidelity` is the same on cells.
@@ -26,12 +25,10 @@ class FaithfulnessCorrelation(Metric):
     samples: int = param(100, "random subsets", ge=4)
     size: float = param(0.2, "features in a subset", ge=0, le=1, unit="share")
     fill: str = param("baseline", "what hidden features hold", choices=("baseline", "auto", "blur", "mean", "noise"))
-    answer: str = param("target", "what is read: the question's target, or the probability of its class", choices=("target", "probability"))
-    masker: Any = param(None, "units to hide, as for game methods; None: pixels, columns, positions")
 
     def score(self, e: Explanation) -> Scores:
         """The correlation, a row; NaN where the map or the answer never varies."""
-        u = units(e, self.fill, self.masker, self.answer)
+        u = self.units(e)
         chosen = subsets(u, [self.size], self.samples)
         found = correlation(chosen.sums(u.scores).T, drops(u, chosen).T)
         return told(found, "Correlation of the map with what hiding random features takes from the answer", why="the map or the answer does not vary")

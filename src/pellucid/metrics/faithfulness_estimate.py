@@ -1,20 +1,19 @@
 """Faithfulness estimate: is a feature's value in line with what hiding it alone takes away?"""
 
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 
 from ..core.card import Card, param
 from ..core.explanation import Explanation
-from ..core.procedure import Metric, Scores
+from ..core.procedure import Scores
 from ._curves import cuts, places
 from ._told import correlation, told
-from ._units import units
+from ._units import Hiding
 
 
 @dataclass(frozen=True, kw_only=True)
-class FaithfulnessEstimate(Metric):
+class FaithfulnessEstimate(Hiding):
     """Is a feature's value in line with what hiding it alone takes away?
 
     How: Pearson correlation over features of the value and the fall of the answer when that one feature is hidden; beyond `most` features, in groups of neighbours in the map's order.
@@ -27,12 +26,10 @@ class FaithfulnessEstimate(Metric):
     card = Card(title="Faithfulness estimate", paper="arXiv:1806.07538", cost="one forward row a feature, at most `most`")
     most: int = param(256, "features, or groups of them, that are hidden one after the other", ge=2)
     fill: str = param("baseline", "what hidden features hold", choices=("baseline", "auto", "blur", "mean", "noise"))
-    answer: str = param("target", "what is read: the question's target, or the probability of its class", choices=("target", "probability"))
-    masker: Any = param(None, "units to hide, as for game methods; None: pixels, columns, positions")
 
     def score(self, e: Explanation) -> Scores:
         """The correlation, a row; NaN where the map or the answer never varies."""
-        u = units(e, self.fill, self.masker, self.answer)
+        u = self.units(e)
         place, at = places(u), cuts(u.count, min(self.most, u.count))
         group = torch.bucketize(place, at[1:], right=True)
         n = len(at) - 1

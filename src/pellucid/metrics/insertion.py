@@ -1,18 +1,17 @@
 """Insertion: does the answer rise quickly when what the map marks is shown first?"""
 
 from dataclasses import dataclass
-from typing import Any
 
 from ..core.card import Card, param
 from ..core.explanation import Explanation
-from ..core.procedure import Metric, Scores
+from ..core.procedure import Scores
 from ._curves import Curve, cuts, hide, places
 from ._told import told
-from ._units import units
+from ._units import Hiding
 
 
 @dataclass(frozen=True, kw_only=True)
-class Insertion(Metric):
+class Insertion(Hiding):
     """Does the answer rise quickly when what the map marks is shown first?
 
     How: units (pixels, columns, positions, or a masker's players) are shown on an empty input in the order of the map, in equal steps; the area under the answer.
@@ -24,9 +23,6 @@ class Insertion(Metric):
 
     card = Card(title="Insertion", paper="arXiv:1806.07421", better="higher", cost="steps + 1 forward rows a row")
     steps: int = param(28, "steps from nothing to the whole input", ge=1)
-    fill: str = param("auto", "what hidden parts hold; auto: a blur for pictures, else the question's baseline", choices=("auto", "baseline", "blur", "mean", "noise"))
-    answer: str = param("target", "what is read: the question's target, or the probability of its class", choices=("target", "probability"))
-    masker: Any = param(None, "units to hide, as for game methods; None: pixels, columns, positions")
 
     def score(self, e: Explanation) -> Scores:
         """The area, a row."""
@@ -34,5 +30,5 @@ class Insertion(Metric):
 
     def curve(self, e: Explanation) -> Curve:
         """The answers themselves."""
-        u = units(e, self.fill, self.masker, self.answer)
+        u = self.units(e)
         return hide(u, places(u), cuts(u.count, self.steps), keep=True)

@@ -1,18 +1,17 @@
 """Linear datamodeling score: does the sum of the kept values predict the order of the answers under random masks?"""
 
 from dataclasses import dataclass
-from typing import Any
 
 from ..core.card import Card, param
 from ..core.explanation import Explanation
-from ..core.procedure import Metric, Scores
+from ..core.procedure import Scores
 from ._subsets import subsets
 from ._told import correlation, ranked, told
-from ._units import units
+from ._units import Hiding
 
 
 @dataclass(frozen=True, kw_only=True)
-class LinearDatamodelingScore(Metric):
+class LinearDatamodelingScore(Hiding):
     """Does the sum of the kept values predict the order of the answers under random masks?
 
     How: Spearman's correlation, over masks that all keep the same number of units, of the map's sum over what is kept and the answer.
@@ -25,13 +24,10 @@ class LinearDatamodelingScore(Metric):
     card = Card(title="Linear datamodeling score", paper="arXiv:2303.14186", cost="samples forward rows a row", random=True)
     samples: int = param(64, "random masks", ge=4)
     keep: float = param(0.5, "units that every mask keeps", ge=0, le=1, unit="share")
-    fill: str = param("auto", "what hidden parts hold; auto: a blur for pictures, else the question's baseline", choices=("auto", "baseline", "blur", "mean", "noise"))
-    answer: str = param("target", "what is read: the question's target, or the probability of its class", choices=("target", "probability"))
-    masker: Any = param(None, "units to hide, as for game methods; None: pixels, columns, positions")
 
     def score(self, e: Explanation) -> Scores:
         """The rank correlation, a row; NaN where the map or the answer never varies."""
-        u = units(e, self.fill, self.masker, self.answer)
+        u = self.units(e)
         kept = subsets(u, [self.keep], self.samples, "kept")
         answers = u.values(len(kept), lambda s, rows: ~kept(s, rows))
         found = correlation(ranked(kept.sums(u.scores).T), ranked(answers.T))

@@ -1,18 +1,17 @@
 """Monotonicity: does the answer rise with each feature that is added, the least important first?"""
 
 from dataclasses import dataclass
-from typing import Any
 
 from ..core.card import Card, param
 from ..core.explanation import Explanation
-from ..core.procedure import Metric, Scores
+from ..core.procedure import Scores
 from ._curves import cuts, hide, places
 from ._told import told
-from ._units import units
+from ._units import Hiding
 
 
 @dataclass(frozen=True, kw_only=True)
-class Monotonicity(Metric):
+class Monotonicity(Hiding):
     """Does the answer rise with each feature that is added to the baseline, the least important first?
 
     How: the share of steps at which the answer does not fall; with `strict`, 1 where no step falls and 0 elsewhere.
@@ -26,12 +25,10 @@ class Monotonicity(Metric):
     steps: int = param(100, "steps, or one a feature where there are fewer", ge=2)
     strict: bool = param(False, "1 where no step falls, else 0")
     fill: str = param("baseline", "what absent features hold", choices=("baseline", "auto", "blur", "mean", "noise"))
-    answer: str = param("target", "what is read: the question's target, or the probability of its class", choices=("target", "probability"))
-    masker: Any = param(None, "units to add, as for game methods; None: pixels, columns, positions")
 
     def score(self, e: Explanation) -> Scores:
         """The share of steps, a row."""
-        u = units(e, self.fill, self.masker, self.answer)
+        u = self.units(e)
         answers = hide(u, places(u, "least"), cuts(u.count, min(self.steps, u.count))[1:], keep=True).answers
         rising = (answers.diff(dim=0) >= -1e-9 * answers.abs().amax(0)).double()
         return told((rising.mean(0) == 1).double() if self.strict else rising.mean(0), "Share of added features that do not lower the answer")

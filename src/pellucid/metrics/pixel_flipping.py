@@ -1,18 +1,17 @@
 """Pixel flipping: how far does the answer fall, on average, as pixels are taken away in the order of the map?"""
 
 from dataclasses import dataclass
-from typing import Any
 
 from ..core.card import Card, param
 from ..core.explanation import Explanation
-from ..core.procedure import Metric, Scores
+from ..core.procedure import Scores
 from ._curves import Curve, cuts, hide, places
 from ._told import told
-from ._units import units
+from ._units import Hiding
 
 
 @dataclass(frozen=True, kw_only=True)
-class PixelFlipping(Metric):
+class PixelFlipping(Hiding):
     """How far does the answer fall, on average, as pixels are taken away in the order of the map?
 
     How: AOPC, the mean over steps of (answer at the input - answer with the first units replaced).
@@ -26,9 +25,6 @@ class PixelFlipping(Metric):
     steps: int = param(28, "steps", ge=1)
     share: float = param(1.0, "units that are taken away in the end", ge=0.001, le=1, unit="share")
     order: str = param("most", "which are taken first", choices=("most", "least", "random"))
-    fill: str = param("auto", "what hidden parts hold; auto: a blur for pictures, else the question's baseline", choices=("auto", "baseline", "blur", "mean", "noise"))
-    answer: str = param("target", "what is read: the question's target, or the probability of its class", choices=("target", "probability"))
-    masker: Any = param(None, "units to hide, as for game methods; None: pixels, columns, positions")
 
     def score(self, e: Explanation) -> Scores:
         """The area over the curve, a row."""
@@ -37,5 +33,5 @@ class PixelFlipping(Metric):
 
     def curve(self, e: Explanation) -> Curve:
         """The answers themselves."""
-        u = units(e, self.fill, self.masker, self.answer)
+        u = self.units(e)
         return hide(u, places(u, self.order), cuts(u.count, self.steps, self.share))

@@ -1,17 +1,15 @@
 """Relative output stability: does the map change by more than the model's outputs do?"""
 
 from dataclasses import dataclass
-from typing import Any
 
-from ..core.card import Card, param
+from ..core.card import Card
 from ..core.explanation import Explanation
-from ..core.procedure import Metric, Scores
-from ._near import copies, flat, kept_only, largest, relative_change, runnable
-from ._told import told
+from ..core.procedure import Scores
+from ._near import Stability, flat, runnable
 
 
 @dataclass(frozen=True, kw_only=True)
-class RelativeOutputStability(Metric):
+class RelativeOutputStability(Stability):
     """Does the map change by more than the model's outputs do?
 
     How: the largest, over copies of the row that keep its prediction, of |relative change of the map| / |change of the outputs|. Both are Euclidean, entry by entry.
@@ -22,19 +20,9 @@ class RelativeOutputStability(Metric):
     """
 
     card = Card(title="Relative output stability", paper="arXiv:2203.06877", better="lower", cost="draws more explanations", random=True)
-    draws: int = param(10, "moved copies of each row", ge=1)
-    radius: float = param(0.02, "largest change of a number", ge=0, unit="fraction of the input's range, or input units")
-    relative: bool = param(True, "whether the radius is a share of each row's range")
-    keep: bool = param(True, "leave out copies whose prediction changed: there the map has to change")
-    perturb: Any = param(None, "a function of inputs that moves them, as captum's; instead of noise")
-    least: float = param(1e-6, "nothing is divided by less than this", ge=0)
 
     def score(self, e: Explanation) -> Scores:
         """The largest ratio, a row; NaN where no copy kept the prediction."""
         s = runnable(e, "relative-output-stability")
-        own, out = flat(e.values), flat(s.q.own_outputs())
-        found = []
-        for c in copies(s, self.draws, self.radius, self.relative, self.perturb):
-            moved = (c.read("") - out).norm(dim=-1)
-            found.append(kept_only(relative_change(c.values, own, self.least) / moved.clamp(min=self.least), c, self.keep))
-        return told(largest(found), "Largest relative change of the map for that of the output", "lower", "every copy changed the prediction")
+        out = flat(s.q.own_outputs())
+        return self.ratios(s, lambda c: (c.read("") - out).norm(dim=-1), "output")

@@ -8,14 +8,14 @@ from torch import Tensor
 
 from ..core.card import Card, param
 from ..core.explanation import Explanation
-from ..core.procedure import Metric, Scores
+from ..core.procedure import Scores
 from ._subsets import drops, size_of, subsets
 from ._told import correlation, told
-from ._units import units
+from ._units import Hiding
 
 
 @dataclass(frozen=True, kw_only=True)
-class SensitivityN(Metric):
+class SensitivityN(Hiding):
     """For subsets of every size, do the map's values add up to what hiding them takes away?
 
     How: for each size n, Pearson correlation over random subsets of n features of the map's sum inside and the fall of the answer; their mean over sizes.
@@ -29,8 +29,6 @@ class SensitivityN(Metric):
     samples: int = param(50, "random subsets of each size", ge=4)
     sizes: Any = param((0.05, 0.1, 0.2, 0.4, 0.6, 0.8), "sizes of the subsets, as shares of the features")
     fill: str = param("baseline", "what hidden features hold", choices=("baseline", "auto", "blur", "mean", "noise"))
-    answer: str = param("target", "what is read: the question's target, or the probability of its class", choices=("target", "probability"))
-    masker: Any = param(None, "units to hide, as for game methods; None: pixels, columns, positions")
 
     def score(self, e: Explanation) -> Scores:
         """The mean correlation over sizes, a row."""
@@ -38,7 +36,7 @@ class SensitivityN(Metric):
 
     def curve(self, e: Explanation) -> Tensor:
         """(sizes, B) the correlation at each size."""
-        u = units(e, self.fill, self.masker, self.answer)
+        u = self.units(e)
         sizes = sorted({size_of(s, u.count) / u.count for s in self.sizes})
         chosen = subsets(u, sizes, self.samples)
         held, fall = (t.reshape(len(sizes), self.samples, u.size).mT for t in (chosen.sums(u.scores), drops(u, chosen)))

@@ -5,14 +5,14 @@ from typing import Any
 
 from ..core.card import Card, param
 from ..core.explanation import Explanation
-from ..core.procedure import Metric, Scores
+from ..core.procedure import Scores
 from ._curves import hide, places, tops
 from ._told import told
-from ._units import units
+from ._units import Hiding
 
 
 @dataclass(frozen=True, kw_only=True)
-class Sufficiency(Metric):
+class Sufficiency(Hiding):
     """Is the top of the map enough for the answer?
 
     How: the mean, over shares of the units, of (answer at the input - answer with the top share alone). For words, tokens and columns; pictures work too.
@@ -24,12 +24,9 @@ class Sufficiency(Metric):
 
     card = Card(title="Sufficiency", paper="arXiv:1911.03429", better="lower", cost="one forward row a share and one more a row")
     shares: Any = param((0.01, 0.05, 0.1, 0.2, 0.5), "shares of the units at the top of the map")
-    fill: str = param("auto", "what hidden parts hold; auto: a blur for pictures, else the question's baseline", choices=("auto", "baseline", "blur", "mean", "noise"))
-    answer: str = param("target", "what is read: the question's target, or the probability of its class", choices=("target", "probability"))
-    masker: Any = param(None, "units to show, as for game methods; None: pixels, columns, positions")
 
     def score(self, e: Explanation) -> Scores:
         """The mean fall, a row."""
-        u = units(e, self.fill, self.masker, self.answer)
+        u = self.units(e)
         answers = hide(u, places(u), tops(u.count, self.shares), keep=True).answers
         return told((u.whole() - answers).mean(0), "Mean fall of the answer with the top of the map alone", "lower")
