@@ -2,14 +2,16 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 from torch import Tensor
 
+from ..core.card import param
 from ..core.errors import UsageError
 from ..core.game import Board, Game
 from ..core.players import Players, padded
-from ..core.procedure import Values
+from ..core.procedure import Method, Values
 from ..core.question import Question
 from ..modalities.maskers import masker_of
 
@@ -26,6 +28,28 @@ class Played:
     fit: Tensor | None = None
     """(B,) R2 of a surrogate."""
     notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class GameMethod(Method):
+    """A method over a game: what the players are, and an estimator of what each is worth."""
+
+    masker: Any = param("auto", "what the players are and what absent means: a name, groups, labels or a Masker")
+
+    def attribute(self, q: Question) -> Values:
+        return play(q, self.masker, self.estimate)
+
+    def estimate(self, game: Game) -> Played:
+        """The mathematics."""
+        raise NotImplementedError
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sampled(GameMethod):
+    """A method over a game that asks about some coalitions only."""
+
+    budget: int = param(1000, "coalitions that a row may ask about", ge=2, unit="coalitions")
+    tol: float = param(0.0, "error, as a share of v(everybody) - v(nobody), at which a row stops early; 0: the whole budget is spent", ge=0)
 
 
 def play(q: Question, masker: object, estimate: Callable[[Game], Played]) -> Values:

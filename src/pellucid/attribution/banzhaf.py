@@ -1,22 +1,19 @@
 """Banzhaf values: what a player adds to a coalition drawn by fair coins."""
 
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 
-from ..core.card import Card, Needs, Promise, param
+from ..core.card import Card, Needs, Promise
 from ..core.game import Game
-from ..core.procedure import Method, Values
-from ..core.question import Question
 from ._coalitions import all_worths, enough, halves
-from ._game_method import Played, play
+from ._game_method import Played, Sampled
 from ._rounds import spent
 from ._shapley import Estimate, fitted, marginals
 
 
 @dataclass(frozen=True, kw_only=True)
-class Banzhaf(Method):
+class Banzhaf(Sampled):
     """What does a player add to a coalition in which everyone else is as likely there as not?
 
     How: beta_i = mean over all S without i of v(S with i) - v(S): exact where 2^n fits into the budget. Else every coalition, drawn with its complement, serves
@@ -30,12 +27,6 @@ class Banzhaf(Method):
         title="Banzhaf values", paper="arXiv:2205.15466", needs=Needs.VALUE, cost="`budget` forward rows a background row", baseline=True, samples=True, random=True,
         promises=Promise.LINEAR | Promise.IMPLEMENTATION_INVARIANT,
     )
-    masker: Any = param("auto", "what the players are and what absent means: a name, groups, labels or a Masker")
-    budget: int = param(1000, "coalitions that a row may ask about", ge=2, unit="coalitions")
-    tol: float = param(0.0, "error, as a share of v(everybody) - v(nobody), at which a row stops early; 0: the whole budget is spent", ge=0)
-
-    def attribute(self, q: Question) -> Values:
-        return play(q, self.masker, self.estimate)
 
     def estimate(self, game: Game) -> Played:
         n = game.players

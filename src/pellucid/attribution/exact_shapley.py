@@ -1,20 +1,17 @@
 """Exact Shapley values: every coalition is asked."""
 
 from dataclasses import dataclass
-from typing import Any
 
 from ..core.card import Card, Needs, Promise, param
 from ..core.errors import CannotComplete
 from ..core.game import Game
-from ..core.procedure import Method, Values
-from ..core.question import Question
 from ._coalitions import all_worths
-from ._game_method import Played, play
+from ._game_method import GameMethod, Played
 from ._shapley import marginals, shapley_weights
 
 
 @dataclass(frozen=True, kw_only=True)
-class ExactShapley(Method):
+class ExactShapley(GameMethod):
     """What does a player add to the answer, on average over every order in which the players could join?
 
     How: phi_i = sum over coalitions S without i of |S|! (n - 1 - |S|)! / n! (v(S with i) - v(S)); all 2^n coalitions are asked.
@@ -27,11 +24,7 @@ class ExactShapley(Method):
         title="Exact Shapley values", paper="arXiv:1705.07874", needs=Needs.VALUE, cost="2^n forward rows a background row, for n players", baseline=True, samples=True,
         promises=Promise.COMPLETE | Promise.LINEAR | Promise.SYMMETRIC | Promise.IMPLEMENTATION_INVARIANT,
     )
-    masker: Any = param("auto", "what the players are and what absent means: a name, groups, labels or a Masker")
     most: int = param(20, "players above which it refuses, since every one doubles the work", ge=1, le=30)
-
-    def attribute(self, q: Question) -> Values:
-        return play(q, self.masker, self.estimate)
 
     def estimate(self, game: Game) -> Played:
         n = game.players

@@ -1,19 +1,16 @@
 """Feature ablation: the drop of the answer when one player is taken away."""
 
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 
-from ..core.card import Card, Needs, Promise, param
+from ..core.card import Card, Needs, Promise
 from ..core.game import Game
-from ..core.procedure import Method, Values
-from ..core.question import Question
-from ._game_method import Played, play
+from ._game_method import GameMethod, Played
 
 
 @dataclass(frozen=True, kw_only=True)
-class FeatureAblation(Method):
+class FeatureAblation(GameMethod):
     """How much does the answer fall when this player alone is absent (leave one out)?
 
     How: v(everybody) - v(everybody without i), for every column, group, region or word i of the masker.
@@ -26,10 +23,6 @@ class FeatureAblation(Method):
         title="Feature ablation", paper="arXiv:2011.14878", needs=Needs.VALUE, cost="one forward row a player and background row", baseline=True, samples=True,
         promises=Promise.LINEAR | Promise.SYMMETRIC | Promise.IMPLEMENTATION_INVARIANT,
     )
-    masker: Any = param("auto", "what the players are and what absent means: a name, groups, labels or a Masker")
-
-    def attribute(self, q: Question) -> Values:
-        return play(q, self.masker, self.estimate)
 
     def estimate(self, game: Game) -> Played:
         _, everybody = game.ends()

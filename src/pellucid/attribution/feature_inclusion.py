@@ -1,19 +1,16 @@
 """Feature inclusion: the rise of the answer when one player comes alone."""
 
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 
-from ..core.card import Card, Needs, Promise, param
+from ..core.card import Card, Needs, Promise
 from ..core.game import Game
-from ..core.procedure import Method, Values
-from ..core.question import Question
-from ._game_method import Played, play
+from ._game_method import GameMethod, Played
 
 
 @dataclass(frozen=True, kw_only=True)
-class FeatureInclusion(Method):
+class FeatureInclusion(GameMethod):
     """How much does this player bring when nobody else is there (leave one in)?
 
     How: v(i alone) - v(nobody), for every column, group, region or word i of the masker.
@@ -26,10 +23,6 @@ class FeatureInclusion(Method):
         title="Feature inclusion", paper="arXiv:2011.14878", needs=Needs.VALUE, cost="one forward row a player and background row", baseline=True, samples=True,
         promises=Promise.LINEAR | Promise.SYMMETRIC | Promise.IMPLEMENTATION_INVARIANT,
     )
-    masker: Any = param("auto", "what the players are and what absent means: a name, groups, labels or a Masker")
-
-    def attribute(self, q: Question) -> Values:
-        return play(q, self.masker, self.estimate)
 
     def estimate(self, game: Game) -> Played:
         nobody, _ = game.ends()

@@ -1,7 +1,6 @@
 """HSIC attribution: on whose presence does the answer depend, in whatever way?"""
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
@@ -9,10 +8,8 @@ from torch import Tensor
 
 from ..core.card import Card, Needs, Promise, param
 from ..core.game import Game
-from ..core.procedure import Method, Values
-from ..core.question import Question
 from ._coalitions import enough, everyone
-from ._game_method import Played, play
+from ._game_method import Played, Sampled
 from ._settled import Asker, settled
 from ._shapley import widened
 
@@ -21,7 +18,7 @@ BLOCK = 16
 
 
 @dataclass(frozen=True, kw_only=True)
-class HSIC(Method):
+class HSIC(Sampled):
     """How strongly does the answer depend on whether this player is there, in any way that a kernel can see?
 
     How: coalitions are drawn evenly; the Hilbert-Schmidt independence criterion between a player's presence (Dirac kernel) and the answer
@@ -35,12 +32,8 @@ class HSIC(Method):
         title="HSIC attribution", paper="arXiv:2206.06219", needs=Needs.VALUE, cost="at most `budget` forward rows a background row", baseline=True, samples=True, random=True, signed=False,
         promises=Promise.IMPLEMENTATION_INVARIANT,
     )
-    masker: Any = param("auto", "what the players are and what absent means: a name, groups, labels or a Masker")
     budget: int = param(1536, "coalitions that a row may ask about", ge=16, le=20_000, unit="coalitions")
     tol: float = param(0.005, "error of a value at which a row stops early; 0: the whole budget is spent", ge=0)
-
-    def attribute(self, q: Question) -> Values:
-        return play(q, self.masker, self.estimate)
 
     def estimate(self, game: Game) -> Played:
         n = game.players

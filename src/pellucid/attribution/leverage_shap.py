@@ -1,20 +1,17 @@
 """Leverage SHAP: the Shapley regression, with coalitions of every size alike."""
 
 from dataclasses import dataclass
-from typing import Any
 
-from ..core.card import Card, Needs, Promise, param
+from ..core.card import Card, Needs, Promise
 from ..core.game import Game
-from ..core.procedure import Method, Values
-from ..core.question import Question
 from ._coalitions import enough
 from ._estimators import regressed
-from ._game_method import Played, play
+from ._game_method import Played, Sampled
 from ._rounds import spent
 
 
 @dataclass(frozen=True, kw_only=True)
-class LeverageSHAP(Method):
+class LeverageSHAP(Sampled):
     """Which additive game is nearest to this one, if coalitions are drawn by how much each can move the fit?
 
     How: the regression of kernel-shap. Coalitions come by their leverage, which is the same for every size: as many of each size,
@@ -28,12 +25,6 @@ class LeverageSHAP(Method):
         title="Leverage SHAP", paper="arXiv:2410.01917", needs=Needs.VALUE, cost="`budget` forward rows a background row", baseline=True, samples=True, random=True,
         promises=Promise.COMPLETE | Promise.LINEAR | Promise.IMPLEMENTATION_INVARIANT,
     )
-    masker: Any = param("auto", "what the players are and what absent means: a name, groups, labels or a Masker")
-    budget: int = param(1000, "coalitions that a row may ask about", ge=2, unit="coalitions")
-    tol: float = param(0.0, "error, as a share of v(everybody) - v(nobody), at which a row stops early; 0: the whole budget is spent", ge=0)
-
-    def attribute(self, q: Question) -> Values:
-        return play(q, self.masker, self.estimate)
 
     def estimate(self, game: Game) -> Played:
         n = game.players

@@ -8,16 +8,14 @@ from torch import Tensor
 
 from ..core.card import Card, Needs, Promise, param
 from ..core.game import Game
-from ..core.procedure import Method, Values
-from ..core.question import Question
 from ._coalitions import enough, everyone
-from ._game_method import Played, play
+from ._game_method import Played, Sampled
 from ._settled import Asker, settled
 from ._surrogate import Draws, Fit, fit, narrowed, size_chances, weights_of
 
 
 @dataclass(frozen=True, kw_only=True)
-class LIME(Method):
+class LIME(Sampled):
     """Which linear model answers like this one when parts of the input come and go?
 
     How: coalitions are drawn as LIME's kernel exp(-d^2 / (2 width^2)) weighs them, d the cosine distance to everybody, and all count alike
@@ -32,14 +30,10 @@ class LIME(Method):
         title="LIME", paper="arXiv:1602.04938", needs=Needs.VALUE, cost="at most `budget` forward rows a background row", baseline=True, samples=True, random=True,
         promises=Promise.LINEAR | Promise.IMPLEMENTATION_INVARIANT,
     )
-    masker: Any = param("auto", "what the players are and what absent means: a name, groups, labels or a Masker")
     budget: int = param(2000, "coalitions that a row may ask about", ge=2, unit="coalitions")
     tol: float = param(0.02, "error, as a share of v(everybody) - v(nobody), at which a row stops early; 0: the whole budget is spent", ge=0)
     kernel_width: float = param(0.25, "how far from the input the linear model must hold, in cosine distance", ge=0.1)
     num_features: Any = param("all", "the weightiest players that the linear model may use, fitted again without the others", ge=1)
-
-    def attribute(self, q: Question) -> Values:
-        return play(q, self.masker, self.estimate)
 
     def estimate(self, game: Game) -> Played:
         n = game.players

@@ -1,20 +1,17 @@
 """Odd-GP: Shapley values from a Gaussian process over the odd part of the game."""
 
 from dataclasses import dataclass
-from typing import Any
 
 from ..core.card import Card, Needs, Promise, param
 from ..core.game import Game
-from ..core.procedure import Method, Values
-from ..core.question import Question
 from ._coalitions import enough
 from ._estimators import LARGEST, kriged
-from ._game_method import Played, play
+from ._game_method import Played, Sampled
 from ._rounds import noted, spent
 
 
 @dataclass(frozen=True, kw_only=True)
-class OddGP(Method):
+class OddGP(Sampled):
     """What does a player add, by the smoothest game that agrees with every coalition that was asked?
 
     How: Shapley values depend only on y(S) = (v(S) - v(not S)) / 2. y is a free linear trend and a Gaussian process over coalitions, whose prior is
@@ -28,12 +25,7 @@ class OddGP(Method):
         title="Odd-GP", paper="arXiv:2602.01399", needs=Needs.VALUE, cost="`budget` forward rows a background row", baseline=True, samples=True, random=True,
         promises=Promise.COMPLETE | Promise.LINEAR | Promise.IMPLEMENTATION_INVARIANT,
     )
-    masker: Any = param("auto", "what the players are and what absent means: a name, groups, labels or a Masker")
     budget: int = param(500, "coalitions that a row may ask about", ge=2, unit="coalitions")
-    tol: float = param(0.0, "error, as a share of v(everybody) - v(nobody), at which a row stops early; 0: the whole budget is spent", ge=0)
-
-    def attribute(self, q: Question) -> Values:
-        return play(q, self.masker, self.estimate)
 
     def estimate(self, game: Game) -> Played:
         n = game.players

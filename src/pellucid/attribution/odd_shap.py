@@ -1,20 +1,17 @@
 """OddSHAP: Shapley values from the few odd terms that a game is made of."""
 
 from dataclasses import dataclass
-from typing import Any
 
-from ..core.card import Card, Needs, Promise, param
+from ..core.card import Card, Needs, Promise
 from ..core.game import Game
-from ..core.procedure import Method, Values
-from ..core.question import Question
 from ._coalitions import enough
 from ._estimators import screened
-from ._game_method import Played, play
+from ._game_method import Played, Sampled
 from ._rounds import spent
 
 
 @dataclass(frozen=True, kw_only=True)
-class OddSHAP(Method):
+class OddSHAP(Sampled):
     """What does a player add, if only a few groups of players act together?
 
     How: y(S) = (v(S) - v(not S)) / 2 is a sum of F(T) prod of s_i over i in T, for odd T and signs s; phi_i = 2 sum over T with i of F(T) / |T|.
@@ -29,12 +26,6 @@ class OddSHAP(Method):
         title="OddSHAP", paper="arXiv:2602.01399", needs=Needs.VALUE, cost="`budget` forward rows a background row", baseline=True, samples=True, random=True,
         promises=Promise.COMPLETE | Promise.LINEAR | Promise.IMPLEMENTATION_INVARIANT,
     )
-    masker: Any = param("auto", "what the players are and what absent means: a name, groups, labels or a Masker")
-    budget: int = param(1000, "coalitions that a row may ask about", ge=2, unit="coalitions")
-    tol: float = param(0.0, "error, as a share of v(everybody) - v(nobody), at which a row stops early; 0: the whole budget is spent", ge=0)
-
-    def attribute(self, q: Question) -> Values:
-        return play(q, self.masker, self.estimate)
 
     def estimate(self, game: Game) -> Played:
         n = game.players

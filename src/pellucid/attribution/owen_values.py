@@ -8,10 +8,8 @@ from torch import Tensor
 
 from ..core.card import Card, Needs, Promise, param
 from ..core.game import Game
-from ..core.procedure import Method, Values
-from ..core.question import Question
 from ._coalitions import enough
-from ._game_method import Played, play
+from ._game_method import Played, Sampled
 from ._hierarchy import Tree, contexts, shuffled, tree_of, weighed
 from ._orders import along, orders
 from ._rounds import noted, spent
@@ -19,7 +17,7 @@ from ._shapley import mean_of
 
 
 @dataclass(frozen=True, kw_only=True)
-class OwenValues(Method):
+class OwenValues(Sampled):
     """What does a player add, on average over the orders in which its group joins together?
 
     How: groups lie in a hierarchy. In a random order every group stays together, at each level; a value is the mean of what the player adds where it joins.
@@ -34,13 +32,7 @@ class OwenValues(Method):
         title="Owen values", paper="doi:10.1007/978-3-642-45494-3_7", needs=Needs.VALUE, cost="`budget` forward rows a background row", baseline=True, samples=True, random=True,
         promises=Promise.COMPLETE | Promise.LINEAR | Promise.IMPLEMENTATION_INVARIANT,
     )
-    masker: Any = param("auto", "what the players are and what absent means: a name, groups, labels or a Masker")
     hierarchy: Any = param("auto", 'groups of players: nested lists of names or numbers, "auto", "halves" (neighbours together) or "flat" (Shapley values)')
-    budget: int = param(1000, "coalitions that a row may ask about", ge=2, unit="coalitions")
-    tol: float = param(0.0, "error, as a share of v(everybody) - v(nobody), at which a row stops early; 0: the whole budget is spent", ge=0)
-
-    def attribute(self, q: Question) -> Values:
-        return play(q, self.masker, self.estimate)
 
     def estimate(self, game: Game) -> Played:
         labels = game.board.labels

@@ -10,11 +10,9 @@ from torch import Tensor
 from ..core.card import Card, Needs, Promise, param
 from ..core.game import Game
 from ..core.points import Points
-from ..core.procedure import Method, Values
-from ..core.question import Question
 from ..core.rows import row_seed
 from ..core.tree import Tree
-from ._game_method import Played, play
+from ._game_method import GameMethod, Played
 from ._shapley import widened
 
 NAMED = 8
@@ -22,7 +20,7 @@ NAMED = 8
 
 
 @dataclass(frozen=True, kw_only=True)
-class PermutationImportance(Method):
+class PermutationImportance(GameMethod):
     """How much does the answer change when this column comes from another row of the data?
 
     How: for each row, f(row) - f(row with the column of a random background row), the mean over `repeats` of them; give the data as rows and as
@@ -39,9 +37,6 @@ class PermutationImportance(Method):
     )
     masker: Any = param("auto", "what the players are: columns, or groups of columns that are taken together")
     repeats: int = param(10, "background rows that each player of each row is taken from in turn; all are, where there are no more", ge=1, unit="background rows")
-
-    def attribute(self, q: Question) -> Values:
-        return play(q, self.masker, self.estimate)
 
     def estimate(self, game: Game) -> Played:
         drop = self._drops(game)

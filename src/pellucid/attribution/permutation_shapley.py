@@ -1,21 +1,18 @@
 """Permutation Shapley: players join in random orders and in their reverse."""
 
 from dataclasses import dataclass
-from typing import Any
 
-from ..core.card import Card, Needs, Promise, param
+from ..core.card import Card, Needs, Promise
 from ..core.game import Game
-from ..core.procedure import Method, Values
-from ..core.question import Question
 from ._coalitions import enough
-from ._game_method import Played, play
+from ._game_method import Played, Sampled
 from ._orders import along, orders
 from ._rounds import spent
 from ._shapley import Estimate, mean_of
 
 
 @dataclass(frozen=True, kw_only=True)
-class PermutationShapley(Method):
+class PermutationShapley(Sampled):
     """What does a player add when players join one by one, on average over random orders?
 
     How: each order is walked forwards and backwards (antithetic), 2 (n - 1) coalitions in all; a value is the mean over orders, its error their spread.
@@ -28,12 +25,6 @@ class PermutationShapley(Method):
         title="Permutation Shapley", paper="arXiv:2104.12199", needs=Needs.VALUE, cost="`budget` forward rows a background row", baseline=True, samples=True, random=True,
         promises=Promise.COMPLETE | Promise.LINEAR | Promise.IMPLEMENTATION_INVARIANT,
     )
-    masker: Any = param("auto", "what the players are and what absent means: a name, groups, labels or a Masker")
-    budget: int = param(1000, "coalitions that a row may ask about", ge=2, unit="coalitions")
-    tol: float = param(0.0, "error, as a share of v(everybody) - v(nobody), at which a row stops early; 0: the whole budget is spent", ge=0)
-
-    def attribute(self, q: Question) -> Values:
-        return play(q, self.masker, self.estimate)
 
     def estimate(self, game: Game) -> Played:
         n = game.players

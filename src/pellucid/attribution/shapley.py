@@ -5,11 +5,9 @@ from typing import Any
 
 from ..core.card import Card, Needs, Promise, param
 from ..core.game import Game
-from ..core.procedure import Method, Values
-from ..core.question import Question
 from ._coalitions import all_worths, enough
 from ._estimators import LARGEST, nearer, regressed, screened
-from ._game_method import Played, play
+from ._game_method import Played, Sampled
 from ._rounds import noted, spent
 from ._shapley import marginals, shapley_weights
 
@@ -20,7 +18,7 @@ MANY = 500
 
 
 @dataclass(frozen=True, kw_only=True)
-class Shapley(Method):
+class Shapley(Sampled):
     """What does a player add to the answer, on average over every order in which the players could join?
 
     How: all coalitions where they fit into the budget, and the values are exact. Else, up to 2,500 coalitions, odd-gp and odd-shap on the same coalitions,
@@ -34,12 +32,7 @@ class Shapley(Method):
         title="Shapley values", paper="arXiv:1705.07874", needs=Needs.VALUE, cost="`budget` forward rows a background row", baseline=True, samples=True, random=True,
         promises=Promise.COMPLETE | Promise.LINEAR | Promise.IMPLEMENTATION_INVARIANT,
     )
-    masker: Any = param("auto", "what the players are and what absent means: a name, groups, labels or a Masker")
-    budget: int = param(1000, "coalitions that a row may ask about", ge=2, unit="coalitions")
     tol: float = param(0.01, "error, as a share of v(everybody) - v(nobody), at which a row stops early; 0: the whole budget is spent", ge=0)
-
-    def attribute(self, q: Question) -> Values:
-        return play(q, self.masker, self.estimate)
 
     def estimate(self, game: Game) -> Played:
         n = game.players

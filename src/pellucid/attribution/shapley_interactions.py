@@ -1,24 +1,21 @@
 """Shapley interactions: what players are worth together beyond what each is worth."""
 
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor
 
 from ..core.card import Card, Needs, Promise, param
 from ..core.game import Game
-from ..core.procedure import Method, Values
-from ..core.question import Question
 from ._coalitions import all_worths, enough, paired
-from ._game_method import Played, play
+from ._game_method import Played, Sampled
 from ._interactions import Found, exactly, groups, sampled
 from ._rounds import spent
 from ._shapley import Estimate, marginals, regression, shapley_weights
 
 
 @dataclass(frozen=True, kw_only=True)
-class ShapleyInteractions(Method):
+class ShapleyInteractions(Sampled):
     """What are two or three players worth together, beyond what each is worth by itself?
 
     How: SII is the mean over coalitions of the others of what the players add jointly; k-SII spreads it so that all groups sum to the answer; STII gives
@@ -35,14 +32,10 @@ class ShapleyInteractions(Method):
         title="Shapley interactions", paper="arXiv:2303.01179", needs=Needs.VALUE, cost="`budget` forward rows a background row", baseline=True, samples=True, random=True,
         promises=Promise.COMPLETE | Promise.LINEAR | Promise.IMPLEMENTATION_INVARIANT,
     )
-    masker: Any = param("auto", "what the players are and what absent means: a name, groups, labels or a Masker")
     index: str = param("k-SII", "which interaction index", choices=("SII", "k-SII", "STII", "FSII"))
     order: int = param(2, "players in the largest group", ge=2, le=3)
     budget: int = param(2000, "coalitions that a row may ask about", ge=2, unit="coalitions")
     tol: float = param(0.0, "error of an interaction, as a share of v(everybody) - v(nobody), at which a row stops early; 0: the whole budget is spent", ge=0)
-
-    def attribute(self, q: Question) -> Values:
-        return play(q, self.masker, self.estimate)
 
     def estimate(self, game: Game) -> Played:
         n = game.players

@@ -1,23 +1,20 @@
 """Shapley sampling: every player's value by orders of its own."""
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
 
-from ..core.card import Card, Needs, Promise, param
+from ..core.card import Card, Needs, Promise
 from ..core.game import Game
-from ..core.procedure import Method, Values
-from ..core.question import Question
 from ._coalitions import enough
-from ._game_method import Played, play
+from ._game_method import Played, Sampled
 from ._rounds import spent
 from ._shapley import Estimate, mean_of
 
 
 @dataclass(frozen=True, kw_only=True)
-class ShapleySampling(Method):
+class ShapleySampling(Sampled):
     """What does a player add to those who happen to come before it in a random order?
 
     How: for each player by itself, random orders; the value is the mean of v(those before it, and it) - v(those before it), the error their spread.
@@ -31,12 +28,6 @@ class ShapleySampling(Method):
         title="Shapley sampling", paper="https://jmlr.org/papers/v11/strumbelj10a.html", needs=Needs.VALUE, cost="`budget` forward rows a background row",
         promises=Promise.LINEAR | Promise.IMPLEMENTATION_INVARIANT, baseline=True, samples=True, random=True,
     )
-    masker: Any = param("auto", "what the players are and what absent means: a name, groups, labels or a Masker")
-    budget: int = param(1000, "coalitions that a row may ask about", ge=2, unit="coalitions")
-    tol: float = param(0.0, "error, as a share of v(everybody) - v(nobody), at which a row stops early; 0: the whole budget is spent", ge=0)
-
-    def attribute(self, q: Question) -> Values:
-        return play(q, self.masker, self.estimate)
 
     def estimate(self, game: Game) -> Played:
         enough(self.name, game, self.budget, 2 + 4 * game.players)

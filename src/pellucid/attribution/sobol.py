@@ -1,18 +1,15 @@
 """Sobol attribution: whose coming and going makes the answer vary?"""
 
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor
 
 from ..core.card import Card, Needs, Promise, param
 from ..core.game import Game
-from ..core.procedure import Method, Values
-from ..core.question import Question
 from ._coalitions import enough
 from ._degrees import Degrees
-from ._game_method import Played, play
+from ._game_method import Played, Sampled
 from ._settled import Settled, settled
 from ._shapley import widened
 
@@ -21,7 +18,7 @@ LEAST = 8
 
 
 @dataclass(frozen=True, kw_only=True)
-class Sobol(Method):
+class Sobol(Sampled):
     """Which share of the answer's variance is due to this player, alone or together with others, when all come and go by degrees?
 
     How: every player fades in and out on its own, evenly between absent (0) and there (1). Total index, Jansen's estimator:
@@ -36,13 +33,9 @@ class Sobol(Method):
         title="Sobol attribution", paper="arXiv:2111.04138", needs=Needs.VALUE, cost="at most `budget` forward rows a background row", baseline=True, samples=True, random=True, signed=False,
         promises=Promise.IMPLEMENTATION_INVARIANT,
     )
-    masker: Any = param("auto", "what the players are and what absent means: a name, groups, labels or a Masker")
     budget: int = param(4000, "inputs that a row may ask about; a point of the design takes two and one a player", ge=2, unit="inputs")
     tol: float = param(0.01, "error of an index at which a row stops early; 0: the whole budget is spent", ge=0)
     order: str = param("total", "which index", choices=("total", "first"))
-
-    def attribute(self, q: Question) -> Values:
-        return play(q, self.masker, self.estimate)
 
     def estimate(self, game: Game) -> Played:
         n = game.players
